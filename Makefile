@@ -1,0 +1,107 @@
+# Rushes: one non-recursive Makefile. `make help` lists the targets.
+#   CC=clang            builds with clang
+#   SAN=address,undefined | SAN=thread   instruments everything, into its own build folder
+#   V=1                 shows the commands
+
+CC ?= gcc
+ifeq ($(origin CC),default)
+CC := gcc
+endif
+SAN ?=
+comma := ,
+BUILD ?= build/$(notdir $(CC))$(if $(SAN),-$(subst $(comma),-,$(SAN)))
+prefix ?= /usr/local
+bindir ?= $(prefix)/bin
+datadir ?= $(prefix)/share/rushes
+DESTDIR ?=
+Q := $(if $(V),,@)
+
+PKGS := libevent_core libevent_pthreads openssl libpq hiredis libcurl jansson libsodium libisal libseccomp zlib
+AVPKGS := libavformat libavcodec libavfilter libswscale libswresample libavutil
+CPPFLAGS += -D_GNU_SOURCE -Ilibcommon -DRUSHES_DATADIR='"$(datadir)"' $(shell pkg-config --cflags $(PKGS) $(AVPKGS))
+HARDEN := -fPIE -fstack-protector-strong -fstack-clash-protection -fcf-protection $(if $(SAN),,-U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=2)
+WARN := -Wall -Wextra -Werror -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wpointer-arith -Wvla -Wundef \
+	-Wformat=2 -Wwrite-strings -Wimplicit-fallthrough
+OPT ?= $(if $(SAN),-O1,-O2)
+CFLAGS += -std=gnu17 $(OPT) -g $(WARN) $(HARDEN) $(if $(SAN),-fsanitize=$(SAN) -fno-omit-frame-pointer -fno-sanitize-recover=all)
+LDFLAGS += -pie -Wl,-z,relro,-z,now,-z,noexecstack $(if $(SAN),-fsanitize=$(SAN))
+LIBS := $(shell pkg-config --libs $(PKGS)) -lnats -lhttp_parser -lpthread
+AVLIBS := $(shell pkg-config --libs $(AVPKGS))
+
+COMMON_SRC := $(sort $(wildcard libcommon/*/*.c))
+COMMON_OBJ := $(COMMON_SRC:%.c=$(BUILD)/%.o)
+COMMON_LIB := $(BUILD)/libcommon.a
+
+# service folder → binary; the operator's tool is rushesctl
+SERVICES := ingest linkgen transcoder storage-pusher janitor ctl
+bin_of = $(if $(filter ctl,$(1)),rushesctl,rushes-$(1))
+BINARIES := $(foreach s,$(SERVICES),$(if $(wildcard services/$(s)/main.c),$(BUILD)/bin/$(call bin_of,$(s))))
+
+UNIT_SRC := $(sort $(wildcard tests/unit/test_*.c))
+UNIT_BIN := $(UNIT_SRC:tests/unit/%.c=$(BUILD)/tests/%)
+INTEGRATION_SRC := $(sort $(wildcard tests/integration/test_*.c))
+INTEGRATION_BIN := $(INTEGRATION_SRC:tests/integration/%.c=$(BUILD)/tests/integration/%)
+
+.PHONY: all test unit integration-build lint format install clean help
+.DEFAULT_GOAL := all
+.SECONDARY:
+
+all: $(BINARIES) ## build every service and rushesctl
+
+$(BUILD)/%.o: %.c
+	@mkdir -p $(@D)
+	$(if $(Q),@echo "  CC  $<")
+	$(Q)$(CC) $(CPPFLAGS) $(CFLAGS) -MMD -MP -c -o $@ $<
+
+$(COMMON_LIB): $(COMMON_OBJ)
+	@mkdir -p $(@D)
+	@rm -f $@
+	$(Q)ar rcs $@ $^
+
+define service_rules
+$(BUILD)/bin/$(call bin_of,$(1)): $(patsubst %.c,$(BUILD)/%.o,$(sort $(wildcard services/$(1)/*.c))) $(COMMON_LIB)
+	@mkdir -p $$(@D)
+	$$(if $$(Q),@echo "  LD  $$@")
+	$$(Q)$(CC) $(CFLAGS) $(LDFLAGS) -o $$@ $$^ $(if $(filter transcoder,$(1)),$(AVLIBS)) $(LIBS)
+endef
+$(foreach s,$(SERVICES),$(eval $(call service_rules,$(s))))
+
+# A unit test may name further sources it needs in a first-line comment: /* with: services/transcoder/timeline.c */
+test_extra = $(patsubst %.c,$(BUILD)/%.o,$(shell sed -n '1s|^/\* with: \(.*\) \*/.*|\1|p' $(1)))
+
+define test_rules
+$(2): $(patsubst %.c,$(BUILD)/%.o,$(1)) $(call test_extra,$(1)) $(COMMON_LIB)
+	@mkdir -p $$(@D)
+	$$(if $$(Q),@echo "  LD  $$@")
+	$$(Q)$(CC) $(CFLAGS) $(LDFLAGS) -o $$@ $$^ $(AVLIBS) $(LIBS) -lcmocka
+endef
+$(foreach t,$(UNIT_SRC),$(eval $(call test_rules,$(t),$(t:tests/unit/%.c=$(BUILD)/tests/%))))
+$(foreach t,$(INTEGRATION_SRC),$(eval $(call test_rules,$(t),$(t:tests/integration/%.c=$(BUILD)/tests/integration/%))))
+
+unit: $(UNIT_BIN) ## build and run the unit tests
+	@scripts/run-unit $(UNIT_BIN)
+
+integration-build: $(INTEGRATION_BIN) all ## build what the integration tests start
+
+test: ## run every suite, as CI does
+	@scripts/test
+
+lint: ## formatting, layers, cppcheck, clang-tidy, shellcheck
+	@scripts/lint
+
+format: ## apply clang-format
+	@clang-format-14 -i $$(git ls-files '*.c' '*.h')
+
+install: all ## install under DESTDIR/prefix
+	install -d $(DESTDIR)$(bindir) $(DESTDIR)$(datadir)/schema $(DESTDIR)$(datadir)/recorder
+	install -m 755 $(BINARIES) $(DESTDIR)$(bindir)
+	install -m 644 deploy/schema/*.sql $(DESTDIR)$(datadir)/schema
+	install -m 644 services/linkgen/recorder/* $(DESTDIR)$(datadir)/recorder
+
+clean: ## remove what was built
+	rm -rf build
+
+help: ## this list
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
+
+-include $(COMMON_OBJ:.o=.d) $(patsubst %.c,$(BUILD)/%.d,$(wildcard services/*/*.c tests/unit/*.c tests/integration/*.c))
