@@ -42,11 +42,11 @@
 	})
 
 /* Defines `func##p`, the form that _cleanup_ takes, for a destructor that accepts NULL. */
-#define DEFINE_CLEANUP(type, func)          \
-	static inline void func##p(type *p) \
-	{                                   \
-		if (*p)                     \
-			func(*p);           \
+#define DEFINE_CLEANUP(type, func)           \
+	static inline void func##p(type **p) \
+	{                                    \
+		if (*p)                      \
+			func(*p);            \
 	}
 
 static inline void freep(void *p)
