@@ -1,0 +1,40 @@
+/* Writes a sealed file from front to back, as ingest does: bytes are sealed from the caller's buffer into an aligned
+ * one, written in units of up to 1 MiB around the page cache, and flushed on request. A full slot that is durable is
+ * never written again; what is behind it (under 64 KiB) is held in memory until its slot is full or the file ends. A
+ * failed write or flush is final: the appender then refuses everything, and what was durable stays so. */
+#ifndef RUSHES_SPOOL_APPENDER_H
+#define RUSHES_SPOOL_APPENDER_H
+
+#include "spool/sealed.h"
+#include "spool/slab.h"
+
+/* One thread at a time. */
+struct sealed_appender;
+
+/* Writes the header (with a fresh salt: the one in `h` is not looked at) to the empty file `fd`, which stays the
+ * caller's and must be open for reading and writing; switches it to O_DIRECT where the file system can. `buffers` lends
+ * the write buffer for the length of each call and must outlive the appender. */
+int sealed_appender_new(int fd, const struct sealed_header *h, const uint8_t key[SEALED_KEY_BYTES],
+			struct slab *buffers, struct sealed_appender **ret, struct error *e) _must_check_;
+void sealed_appender_free(struct sealed_appender *a);
+DEFINE_CLEANUP(struct sealed_appender, sealed_appender_free)
+
+/* Takes `n` bytes and writes the slots they fill. ERR_FULL for a full disk. */
+int sealed_appender_append(struct sealed_appender *a, const void *data, size_t n, struct error *e) _must_check_;
+
+/* Makes the full slots durable (fdatasync). */
+int sealed_appender_flush(struct sealed_appender *a, struct error *e) _must_check_;
+
+/* Writes the rest as the final slot and makes everything durable. Nothing can be appended afterwards. */
+int sealed_appender_finish(struct sealed_appender *a, struct error *e) _must_check_;
+
+/* Plaintext bytes: taken, written to the file, durable. taken >= written >= durable. */
+uint64_t sealed_appender_taken(const struct sealed_appender *a);
+uint64_t sealed_appender_written(const struct sealed_appender *a);
+uint64_t sealed_appender_durable(const struct sealed_appender *a);
+
+/* Of the bytes taken so far. */
+void sealed_appender_sha256(const struct sealed_appender *a, uint8_t ret[32]);
+uint32_t sealed_appender_crc32(const struct sealed_appender *a);
+
+#endif
