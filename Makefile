@@ -16,7 +16,7 @@ datadir ?= $(prefix)/share/rushes
 DESTDIR ?=
 Q := $(if $(V),,@)
 
-PKGS := libevent_core libevent_pthreads openssl libpq hiredis libcurl jansson libsodium libisal libseccomp zlib
+PKGS := libevent_core libevent_pthreads openssl libpq hiredis libcurl jansson libsodium libisal libseccomp expat zlib
 AVPKGS := libavformat libavcodec libavfilter libswscale libswresample libavutil
 CPPFLAGS += -D_GNU_SOURCE -Ilibcommon -DRUSHES_DATADIR='"$(datadir)"' $(shell pkg-config --cflags $(PKGS) $(AVPKGS))
 HARDEN := -fPIE -fstack-protector-strong -fstack-clash-protection -fcf-protection $(if $(SAN),,-U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=2)
