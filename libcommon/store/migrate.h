@@ -10,8 +10,8 @@
 #define MIGRATE_FILES_MAX      1000
 #define MIGRATE_FILE_BYTES_MAX ((size_t)4 * 1024 * 1024)
 
-/* The version that this program was built for: services work with a database of at least this version, whose own
- * `minimum` (the oldest program it still serves) is not above it. Raised with each migration that code relies on. */
+/* The oldest schema that this program works with; raised with each migration that code relies on. A newer database is
+ * accepted: migrations stay compatible one version back. */
 #define SCHEMA_VERSION 1
 
 struct migrate_step {
