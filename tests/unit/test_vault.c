@@ -1,17 +1,16 @@
 #include "crypto/vault.h"
 
-#include <fcntl.h>
+#include "base/hex.h"
+
 #include <setjmp.h>
 #include <signal.h>
-#include <sodium.h>
 #include <stdarg.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <sys/wait.h>
 /* after the headers it needs */
 #include <cmocka.h>
 
-static char directory[64], secret_path[96], public_path[96];
+static char secret_text[128], public_text[128];
 static const char text[] = "{\"access_key\":\"AKIA\",\"secret_key\":\"schl\xc3\xbcssel\"}";
 static const struct vault_binding binding = {
     .account = "0190a5f0-0000-7000-8000-000000000001",
@@ -24,57 +23,29 @@ static const struct vault_binding binding = {
     .pinned_key = "",
 };
 
-static void write_file(const char *path, mode_t mode, const char *contents)
+static struct keyring *parse(const char *text_of_file)
 {
-	(void)unlink(path);
-	int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, mode);
-	assert_true(fd >= 0);
-	assert_int_equal(write(fd, contents, strlen(contents)), strlen(contents));
-	assert_int_equal(close(fd), 0);
+	struct keyring *k = NULL;
+	struct error e = {0};
+	assert_int_equal(keyring_parse(text_of_file, strlen(text_of_file), "test", KEY_VAULT, &k, &e), 0);
+	return k;
 }
 
 static int set_up(void **state _unused_)
 {
-	char secret[VAULT_KEY_HEX_BYTES], public[VAULT_KEY_HEX_BYTES], line[128];
-	strcpy(directory, "/tmp/rushes-vault-XXXXXX");
-	if (!mkdtemp(directory))
-		return -1;
-	(void)snprintf(secret_path, sizeof secret_path, "%s/vault", directory);
-	(void)snprintf(public_path, sizeof public_path, "%s/vault.pub", directory);
+	uint8_t secret[KEY_BYTES], public[KEY_BYTES];
+	char hex[2 * KEY_BYTES + 1];
 	vault_key_generate(secret, public);
-	(void)snprintf(line, sizeof line, "k1 %s\n", secret);
-	write_file(secret_path, 0600, line);
-	(void)snprintf(line, sizeof line, "k1 %s\n", public);
-	write_file(public_path, 0644, line);
+	hex_encode(secret, KEY_BYTES, hex);
+	(void)snprintf(secret_text, sizeof secret_text, "k1 %s\n", hex);
+	hex_encode(public, KEY_BYTES, hex);
+	(void)snprintf(public_text, sizeof public_text, "k1 %s\n", hex);
 	return 0;
-}
-
-static int tear_down(void **state _unused_)
-{
-	(void)unlink(secret_path);
-	(void)unlink(public_path);
-	return rmdir(directory);
-}
-
-static struct vault_public *load_public(void)
-{
-	struct vault_public *p = NULL;
-	struct error e = {0};
-	assert_int_equal(vault_public_load(public_path, &p, &e), 0);
-	return p;
-}
-
-static struct vault_secret *load_secret(void)
-{
-	struct vault_secret *s = NULL;
-	struct error e = {0};
-	assert_int_equal(vault_secret_load(secret_path, &s, &e), 0);
-	return s;
 }
 
 static uint8_t *seal(size_t *ret_n)
 {
-	_cleanup_(vault_public_freep) struct vault_public *p = load_public();
+	_cleanup_(keyring_freep) struct keyring *p = parse(public_text);
 	uint8_t *sealed = NULL;
 	struct error e = {0};
 	assert_int_equal(vault_seal(p, &binding, text, sizeof text - 1, 0, &sealed, ret_n, &e), 0);
@@ -85,7 +56,7 @@ static void test_round_trip(void **state _unused_)
 {
 	size_t n = 0;
 	_cleanup_(freep) uint8_t *sealed = seal(&n);
-	_cleanup_(vault_secret_freep) struct vault_secret *s = load_secret();
+	_cleanup_(keyring_freep) struct keyring *s = parse(secret_text);
 	_cleanup_(vault_credential_freep) struct vault_credential *c = NULL;
 	struct error e = {0};
 	assert_null(memmem(sealed, n, text, 8));
@@ -105,7 +76,7 @@ static void test_two_seals_differ(void **state _unused_)
 		assert_memory_not_equal(a + i, b + i, 16);
 }
 
-static void refused(const struct vault_secret *s, const struct vault_binding *v, const uint8_t *sealed, size_t n)
+static void refused(const struct keyring *s, const struct vault_binding *v, const uint8_t *sealed, size_t n)
 {
 	struct vault_credential *c = NULL;
 	struct error e = {0};
@@ -119,7 +90,7 @@ static void test_every_changed_byte_is_refused(void **state _unused_)
 {
 	size_t n = 0;
 	_cleanup_(freep) uint8_t *sealed = seal(&n);
-	_cleanup_(vault_secret_freep) struct vault_secret *s = load_secret();
+	_cleanup_(keyring_freep) struct keyring *s = parse(secret_text);
 	for (size_t i = 0; i < n; i++) {
 		sealed[i] ^= 0x01;
 		refused(s, &binding, sealed, n);
@@ -140,7 +111,7 @@ static void test_moved_endpoint_is_refused(void **state _unused_)
 {
 	size_t n = 0;
 	_cleanup_(freep) uint8_t *sealed = seal(&n);
-	_cleanup_(vault_secret_freep) struct vault_secret *s = load_secret();
+	_cleanup_(keyring_freep) struct keyring *s = parse(secret_text);
 	struct vault_binding moved[8];
 	for (size_t i = 0; i < ARRAY_SIZE(moved); i++)
 		moved[i] = binding;
@@ -165,7 +136,7 @@ static void test_absent_is_empty(void **state _unused_)
 {
 	size_t n = 0;
 	_cleanup_(freep) uint8_t *sealed = seal(&n);
-	_cleanup_(vault_secret_freep) struct vault_secret *s = load_secret();
+	_cleanup_(keyring_freep) struct keyring *s = parse(secret_text);
 	_cleanup_(vault_credential_freep) struct vault_credential *c = NULL;
 	struct error e = {0};
 	struct vault_binding v = binding;
@@ -175,7 +146,7 @@ static void test_absent_is_empty(void **state _unused_)
 
 static void test_limits(void **state _unused_)
 {
-	_cleanup_(vault_public_freep) struct vault_public *p = load_public();
+	_cleanup_(keyring_freep) struct keyring *p = parse(public_text);
 	struct error e = {0};
 	char long_text[2 * 5001];
 	uint8_t *sealed = NULL;
@@ -198,46 +169,21 @@ static void test_rotation_opens_with_old_keys(void **state _unused_)
 {
 	size_t n = 0;
 	_cleanup_(freep) uint8_t *sealed = seal(&n);
-	char secret[VAULT_KEY_HEX_BYTES], public[VAULT_KEY_HEX_BYTES], old[128] = {0}, both[256];
-	int fd = open(secret_path, O_RDONLY | O_CLOEXEC);
-	assert_true(read(fd, old, sizeof old - 1) > 0);
-	(void)close(fd);
+	uint8_t secret[KEY_BYTES], public[KEY_BYTES];
+	char hex[2 * KEY_BYTES + 1], with_old[256], new_only[128], id[KEY_ID_CHARS_MAX + 1];
 	vault_key_generate(secret, public);
-	(void)snprintf(both, sizeof both, "k2 %s\n%s", secret, old);
-	write_file(secret_path, 0600, both);
-	struct vault_credential *c = NULL;
+	hex_encode(secret, KEY_BYTES, hex);
+	(void)snprintf(new_only, sizeof new_only, "k2 %s\n", hex);
+	(void)snprintf(with_old, sizeof with_old, "%s%s", new_only, secret_text);
+	_cleanup_(keyring_freep) struct keyring *both = parse(with_old);
+	_cleanup_(keyring_freep) struct keyring *without = parse(new_only);
+	_cleanup_(vault_credential_freep) struct vault_credential *c = NULL, *none = NULL;
 	struct error e = {0};
-	_cleanup_(vault_secret_freep) struct vault_secret *s = load_secret();
-	assert_int_equal(vault_open(s, &binding, sealed, n, &c, &e), 0);
-	vault_credential_free(c);
-	c = NULL;
-	(void)snprintf(both, sizeof both, "k2 %s\n", secret);
-	write_file(secret_path, 0600, both);
-	_cleanup_(vault_secret_freep) struct vault_secret *without = load_secret();
-	assert_int_equal(vault_open(without, &binding, sealed, n, &c, &e), ERR_NOTFOUND);
-	write_file(secret_path, 0600, old);
-}
-
-static void test_bad_key_files(void **state _unused_)
-{
-	char path[96];
-	(void)snprintf(path, sizeof path, "%s/bad", directory);
-	static const char *const bad[] = {"", "\n", "k1\n", "k1 00\n", " 00\n", "k1 zz\n", "nonsense"};
-	struct vault_secret *s = NULL;
-	struct vault_public *p = NULL;
-	struct error e = {0};
-	for (size_t i = 0; i < ARRAY_SIZE(bad); i++) {
-		write_file(path, 0600, bad[i]);
-		assert_int_equal(vault_secret_load(path, &s, &e), ERR_FATAL);
-		assert_int_equal(vault_public_load(path, &p, &e), ERR_FATAL);
-	}
-	assert_int_equal(chmod(secret_path, 0640), 0);
-	assert_int_equal(vault_secret_load(secret_path, &s, &e), ERR_FATAL);
-	assert_non_null(strstr(e.text, "chmod 600"));
-	assert_int_equal(chmod(secret_path, 0600), 0);
-	assert_int_equal(vault_secret_load(directory, &s, &e), ERR_FATAL);
-	assert_int_equal(vault_secret_load("/nonexistent", &s, &e), ERR_FATAL);
-	(void)unlink(path);
+	assert_int_equal(vault_key_id(sealed, n, id, &e), 0);
+	assert_string_equal(id, "k1");
+	assert_int_equal(vault_open(both, &binding, sealed, n, &c, &e), 0);
+	assert_int_equal(vault_open(without, &binding, sealed, n, &none, &e), ERR_NOTFOUND);
+	assert_null(none);
 }
 
 /* The opened text lies in memory that cannot be written, and a child that does so dies. */
@@ -245,7 +191,7 @@ static void test_opened_memory_is_read_only(void **state _unused_)
 {
 	size_t n = 0;
 	_cleanup_(freep) uint8_t *sealed = seal(&n);
-	_cleanup_(vault_secret_freep) struct vault_secret *s = load_secret();
+	_cleanup_(keyring_freep) struct keyring *s = parse(secret_text);
 	_cleanup_(vault_credential_freep) struct vault_credential *c = NULL;
 	struct error e = {0};
 	assert_int_equal(vault_open(s, &binding, sealed, n, &c, &e), 0);
@@ -272,8 +218,7 @@ int main(void)
 	    cmocka_unit_test(test_absent_is_empty),
 	    cmocka_unit_test(test_limits),
 	    cmocka_unit_test(test_rotation_opens_with_old_keys),
-	    cmocka_unit_test(test_bad_key_files),
 	    cmocka_unit_test(test_opened_memory_is_read_only),
 	};
-	return cmocka_run_group_tests_name("vault", tests, set_up, tear_down);
+	return cmocka_run_group_tests_name("vault", tests, set_up, NULL);
 }
