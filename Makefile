@@ -19,7 +19,8 @@ Q := $(if $(V),,@)
 PKGS := libevent_core libevent_pthreads openssl libpq hiredis libcurl jansson libsodium libisal libseccomp expat zlib
 AVPKGS := libavformat libavcodec libavfilter libswscale libswresample libavutil
 CPPFLAGS += -D_GNU_SOURCE -Ilibcommon -DRUSHES_DATADIR='"$(datadir)"' $(shell pkg-config --cflags $(PKGS) $(AVPKGS))
-HARDEN := -fPIE -fstack-protector-strong -fstack-clash-protection -fcf-protection $(if $(SAN),,-U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=2)
+# hidden symbols: a function of ours never takes the place of a library's function of the same name
+HARDEN := -fPIE -fvisibility=hidden -fstack-protector-strong -fstack-clash-protection -fcf-protection $(if $(SAN),,-U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=2)
 WARN := -Wall -Wextra -Werror -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wpointer-arith -Wvla -Wundef \
 	-Wformat=2 -Wwrite-strings -Wimplicit-fallthrough
 OPT ?= $(if $(SAN),-O1,-O2)
