@@ -1,6 +1,6 @@
 #include "base/config.h"
 
-#include "base/buffer.h"
+#include "base/quantity.h"
 
 #include <arpa/inet.h>
 #include <ctype.h>
@@ -14,14 +14,6 @@ extern char **environ;
 static const char *const type_names[CONFIG_TYPE_MAX] = {"string",   "path",    "number", "bytes",
 							"duration", "boolean", "choice", "address:port"};
 
-struct unit {
-	const char *suffix;
-	uint64_t factor;
-};
-
-static const struct unit byte_units[] = {{"", 1}, {"KiB", KIB}, {"MiB", MIB}, {"GiB", GIB}};
-static const struct unit duration_units[] = {{"ms", 1}, {"s", 1000}, {"m", 60000}, {"h", 3600000}, {"d", 86400000}};
-
 static void *field(const struct config_option *o, void *config)
 {
 	return (char *)config + o->offset;
@@ -32,26 +24,15 @@ static int wrong(const struct config_option *o, const char *text, struct error *
 	return error_set(e, ERR_REJECT, "%s=%s: %s", o->name, text, reason);
 }
 
-static int parse_number(const struct config_option *o, const char *text, const struct unit *units, size_t n_units,
-			uint64_t *ret, struct error *e)
+static int parse_quantity(const struct config_option *o, const char *text, uint64_t *ret, struct error *e)
 {
-	char *end = NULL;
-	errno = 0;
-	unsigned long long value = strtoull(text, &end, 10);
-	if (!isdigit((unsigned char)text[0]) || errno != 0)
-		return wrong(o, text, e, "want a whole number");
-	uint64_t factor = 0;
-	for (size_t i = 0; i < n_units; i++)
-		if (strcmp(end, units[i].suffix) == 0)
-			factor = units[i].factor;
-	if (factor == 0)
-		return wrong(o, text, e,
-			     o->type == CONFIG_DURATION ? "want a number with ms, s, m, h or d behind it"
-			     : o->type == CONFIG_BYTES	? "want a number, with KiB, MiB or GiB behind it if you like"
-							: "want a whole number");
-	if (value > UINT64_MAX / factor)
-		return wrong(o, text, e, "too large");
-	value *= factor;
+	enum quantity_type type = o->type == CONFIG_DURATION ? QUANTITY_DURATION
+				  : o->type == CONFIG_BYTES  ? QUANTITY_BYTES
+							     : QUANTITY_NUMBER;
+	uint64_t value = 0;
+	int r = quantity_parse(type, text, &value, e);
+	if (r < 0)
+		return error_wrap(e, "%s=%s", o->name, text);
 	if (value < o->min || (o->max && value > o->max))
 		return error_set(e, ERR_REJECT, "%s=%s: must be within %llu and %llu", o->name, text,
 				 (unsigned long long)o->min, (unsigned long long)o->max);
@@ -121,12 +102,12 @@ static int set_value(const struct config_option *o, void *config, const char *te
 			return wrong(o, text, e, "want true or false");
 		return 0;
 	case CONFIG_DURATION:
-		r = parse_number(o, text, duration_units, ARRAY_SIZE(duration_units), &value, e);
+		r = parse_quantity(o, text, &value, e);
 		if (r == 0)
 			*(int64_t *)field(o, config) = (int64_t)MIN(value, (uint64_t)INT64_MAX);
 		return r;
 	default:
-		r = parse_number(o, text, byte_units, o->type == CONFIG_BYTES ? ARRAY_SIZE(byte_units) : 1, &value, e);
+		r = parse_quantity(o, text, &value, e);
 		if (r == 0)
 			*(uint64_t *)field(o, config) = value;
 		return r;
