@@ -43,7 +43,7 @@ UNIT_BIN := $(UNIT_SRC:tests/unit/%.c=$(BUILD)/tests/%)
 INTEGRATION_SRC := $(sort $(wildcard tests/integration/test_*.c))
 INTEGRATION_BIN := $(INTEGRATION_SRC:tests/integration/%.c=$(BUILD)/tests/integration/%)
 
-.PHONY: all test unit integration-build lint format install clean help
+.PHONY: print-cppflags all test unit integration-build lint format install clean help
 .DEFAULT_GOAL := all
 .SECONDARY:
 
@@ -98,6 +98,9 @@ install: all ## install under DESTDIR/prefix
 	install -m 755 $(BINARIES) $(DESTDIR)$(bindir)
 	install -m 644 deploy/schema/*.sql $(DESTDIR)$(datadir)/schema
 	install -m 644 services/linkgen/recorder/* $(DESTDIR)$(datadir)/recorder
+
+print-cppflags:
+	@echo '$(CPPFLAGS)'
 
 clean: ## remove what was built
 	rm -rf build
