@@ -228,6 +228,32 @@ int migrate_run(const char *conninfo, const char *folder, migrate_progress *prog
 	return r;
 }
 
+/* No such schema, no such table. */
+static bool is_schema_missing(const struct db *d)
+{
+	return strcmp(db_sqlstate(d), "3F000") == 0 || strcmp(db_sqlstate(d), "42P01") == 0;
+}
+
+int migrate_check(const char *conninfo, const char *folder, migrate_progress *progress, void *arg, size_t *ret_missing,
+		  struct error *e)
+{
+	_cleanup_(migrations_done) struct migrations m = {0};
+	_cleanup_(db_closep) struct db *d = NULL;
+	size_t applied = 0;
+	int r = read_folder(folder, &m, e);
+	if (r == 0)
+		r = db_open(conninfo, "rushes-migrate", CONNECT_US, STATEMENT_US, &d, e);
+	if (r == 0)
+		r = check_recorded(d, &m, &applied, e);
+	if (r < 0 && d && is_schema_missing(d))
+		r = 0;
+	for (size_t i = 0; r == 0 && i < m.n && progress; i++)
+		progress(arg, &(struct migrate_step){m.list[i].version, m.list[i].name, i < applied, 0});
+	if (r == 0)
+		*ret_missing = m.n - applied;
+	return r;
+}
+
 int schema_version(struct db_pool *p, int *ret, struct error *e)
 {
 	static const struct db_statement latest = {"schema_version",
@@ -238,8 +264,7 @@ int schema_version(struct db_pool *p, int *ret, struct error *e)
 	if (r == 0)
 		r = db_query(d, &latest, NULL, &rows, e);
 	if (r < 0) {
-		/* no such schema, no such table */
-		bool missing = d && (strcmp(db_sqlstate(d), "3F000") == 0 || strcmp(db_sqlstate(d), "42P01") == 0);
+		bool missing = d && is_schema_missing(d);
 		return missing ? error_set(e, ERR_NOTFOUND, "the database has no schema yet: run rushesctl migrate")
 			       : r;
 	}

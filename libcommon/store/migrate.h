@@ -29,6 +29,11 @@ typedef void migrate_progress(void *arg, const struct migrate_step *step);
 int migrate_run(const char *conninfo, const char *folder, migrate_progress *progress, void *arg,
 		struct error *e) _must_check_;
 
+/* Changes nothing: tells `progress` of every file of `folder`, and whether it was applied; `*ret_missing` counts those
+ * that were not. Takes no lock. Errors as migrate_run(); a database without the schema misses all. */
+int migrate_check(const char *conninfo, const char *folder, migrate_progress *progress, void *arg, size_t *ret_missing,
+		  struct error *e) _must_check_;
+
 /* The applied version. ERR_NOTFOUND for a database without the schema. */
 int schema_version(struct db_pool *p, int *ret, struct error *e) _must_check_;
 
