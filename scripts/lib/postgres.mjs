@@ -42,6 +42,9 @@ function bootstrapSql() {
 	const rights = "LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE NOINHERIT NOREPLICATION NOBYPASSRLS";
 	return [
 		...roles.map((role) => `CREATE ROLE ${role} ${rights};`),
+		// services work by short statements; migrations may take their time
+		...roles.filter((role) => role !== IDENTITIES.migrate.role).map((role) =>
+			`ALTER ROLE ${role} SET statement_timeout = '12s'; ALTER ROLE ${role} SET lock_timeout = '5s';`),
 		"CREATE DATABASE rushes OWNER rushes_migrate;",
 		"REVOKE ALL ON DATABASE rushes FROM PUBLIC;",
 		"REVOKE ALL ON DATABASE postgres FROM PUBLIC;",
