@@ -1,0 +1,80 @@
+-- The ground: time, the installation, errors that callers can tell apart, and the roles' entry.
+-- Every step of a recording's way is one function of this schema: it locks the recording first, checks the fence, records
+-- what is now true and inserts the jobs and events that follow. Services may execute functions; few may read tables.
+
+create schema if not exists rushes;
+revoke all on schema rushes from public;
+alter default privileges in schema rushes revoke execute on functions from public;
+
+-- All SQL time comes from here. Test builds replace the body; nothing else may.
+create function rushes.rushes_now() returns timestamptz
+	language sql stable parallel safe
+	as $$ select now() $$;
+
+create table rushes.installation (
+	singleton boolean primary key default true check (singleton),
+	-- the zone of "28 days at midnight"
+	zone text not null default 'Europe/Bucharest',
+	-- `restoring`: a restored database that has not been reconciled with the ledger; every service refuses to work
+	state text not null default 'open' check (state in ('open', 'restoring')),
+	created_at timestamptz not null default rushes.rushes_now()
+);
+insert into rushes.installation default values;
+
+-- Refuses with a class that libcommon/store maps to its error codes:
+-- RU001 conflict or fenced, RU002 not found, RU003 no right, RU004 being deleted or cancelled, RU005 wrong input.
+create function rushes.refuse(p_class text, p_message text) returns void
+	language plpgsql
+	as $$
+begin
+	raise exception using errcode = p_class, message = p_message;
+end $$;
+
+-- "28 days at midnight": the starting day is day 1; ends at the midnight that closes day 28, in the installation's zone.
+create function rushes.midnight_after_28_days(p_start timestamptz) returns timestamptz
+	language sql stable
+	as $$
+	select (date_trunc('day', p_start at time zone i.zone) + interval '28 days') at time zone i.zone
+	from rushes.installation i
+$$;
+
+-- The wait after the n-th failure (n from 1). 13 attempts in all; null when there is no further one. 74 h 2 min together.
+create function rushes.attempt_wait(p_failures integer) returns interval
+	language sql immutable parallel safe
+	as $$
+	select (array['2 min', '5 min', '10 min', '15 min', '30 min', '60 min',
+		      '2 h', '4 h', '6 h', '12 h', '24 h', '24 h']::interval[])[p_failures]
+$$;
+
+-- Legal changes of state; set_recording_state and the job functions read it.
+create table rushes.transition (
+	noun text not null,
+	from_state text not null,
+	to_state text not null,
+	primary key (noun, from_state, to_state)
+);
+insert into rushes.transition values
+	('recording', 'open', 'saved'),
+	('recording', 'saved', 'processed'),
+	('recording', 'saved', 'failed-copy'),
+	('recording', 'saved', 'failed-conversion'),
+	('recording', 'failed-copy', 'saved'),
+	('recording', 'failed-conversion', 'saved'),
+	('recording', 'processed', 'closed'),
+	('recording', 'closed', 'processed'),
+	('recording', 'open', 'deleting'),
+	('recording', 'saved', 'deleting'),
+	('recording', 'processed', 'deleting'),
+	('recording', 'closed', 'deleting'),
+	('recording', 'failed-copy', 'deleting'),
+	('recording', 'failed-conversion', 'deleting'),
+	('recording', 'deleting', 'deleted'),
+	('job', 'queued', 'running'),
+	('job', 'queued', 'waiting-for-node'),
+	('job', 'waiting-for-node', 'queued'),
+	('job', 'waiting-for-node', 'cancelled'),
+	('job', 'running', 'queued'),
+	('job', 'running', 'done'),
+	('job', 'running', 'failed'),
+	('job', 'running', 'cancelled'),
+	('job', 'queued', 'cancelled');

@@ -1,0 +1,487 @@
+-- Retention: which rule takes which copy, and when. Nobody writes due_at by hand: retention_recompute derives it from the
+-- facts, and every transaction that changes a fact of a recording calls it.
+
+-- The table of rules: name, the service whose slice it is, and whether it takes the whole recording.
+create table rushes.retention_rule (
+	name text primary key,
+	slice text not null check (slice in ('ingest', 'linkgen', 'transcoder', 'storage-pusher', 'janitor')),
+	whole boolean not null,
+	-- by a person: wins over a hold
+	by_person boolean not null default false,
+	takes text not null,
+	due text not null
+);
+insert into rushes.retention_rule values
+	('raw-copied', 'ingest', false, false, 'raw on ingest',
+	 'saved, copied to a transcoder with a matching hash, and reconnect_window (if it was never sent) and playback_window are over'),
+	('discarded', 'ingest', true, false, 'a take that was aborted or recorded again', 'at once'),
+	('garbage', 'ingest', true, false,
+	 'takes with an unknown account or environment, an expired account, or a revoked or expired link', 'at once'),
+	('unknown', 'ingest', false, false, 'spool files that never had a row',
+	 '6 hours after PostgreSQL first answered that it knows none'),
+	('recovered', 'ingest', false, false, 'nothing: a broken-off take is saved with what arrived', 'when reconnect_window closes'),
+	('failed-copy', 'transcoder', false, false, 'the original of a take that could not be copied in 13 attempts',
+	 '28 days at midnight from the later of: saved to the database, moved to the processing node'),
+	('failed-conversion', 'transcoder', false, false, 'the original of a take that could not be converted in 13 attempts',
+	 '28 days at midnight from the later of: saved to the database, moved to the processing node'),
+	('work-delivered', 'storage-pusher', false, false, 'raw and processed files on the processing node',
+	 'each file when it reached our storage (where on) and every target of the client'),
+	('failed-delivery', 'storage-pusher', false, false, 'files that could not be pushed in 13 attempts',
+	 '28 days at midnight from the making of the file'),
+	('do-not-store', 'storage-pusher', false, false, 'all files of an environment that stores nothing with us',
+	 'when the main file reached every client target and each other file had its turn'),
+	('deleted-by-user', 'janitor', true, true, 'the recording', 'at once'),
+	('deleted-by-api', 'janitor', true, true, 'the recording', 'at once'),
+	('replaced', 'janitor', true, false, 'a recovered take whose whole re-sent take has been processed', 'at once'),
+	('personal-metadata', 'janitor', false, false, 'personal metadata', 'with the recording, or with the last copy that we hold'),
+	('complete-removal', 'janitor', false, false, 'the proof that each copy we hold is gone',
+	 'within 5 days of the decision, or an alarm');
+
+create function rushes.copy_place(p_copy rushes.copy) returns text
+	language sql stable
+	as $$
+	select case when p_copy.node is not null then 'node/' || p_copy.node else 'target/' || p_copy.target end
+$$;
+
+-- One ledger entry, with the RFC 6962 leaf hash over its canonical text (JSON with sorted keys, as jsonb prints it).
+create function rushes.add_ledger(p_kind text, p_account uuid, p_recording uuid, p_copy uuid, p_rule text, p_place text,
+				  p_evidence jsonb) returns bigint
+	language plpgsql
+	as $$
+declare
+	v_id bigint := nextval(pg_get_serial_sequence('rushes.ledger', 'id'));
+	v_at timestamptz := rushes.rushes_now();
+	v_evidence jsonb := coalesce(p_evidence, '{}');
+begin
+	insert into rushes.ledger (id, at, kind, account, recording, copy, rule, place, evidence, hash)
+	overriding system value
+	values (v_id, v_at, p_kind, p_account, p_recording, p_copy, p_rule, p_place, v_evidence,
+		sha256('\x00'::bytea || convert_to(jsonb_build_object(
+			'id', v_id, 'at', to_char(v_at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'), 'kind', p_kind,
+			'account', p_account, 'recording', p_recording, 'copy', p_copy, 'rule', p_rule, 'place', p_place,
+			'evidence', v_evidence)::text, 'UTF8')));
+	return v_id;
+end $$;
+
+-- Every push of a file: living and finished. The latest word per target stands.
+create function rushes.push_facts(p_recording uuid, p_since timestamptz)
+	returns table (file_kind text, target uuid, state text, at timestamptz)
+	language sql stable
+	as $$
+	select distinct on (file_kind, target) file_kind, target, state, at
+	from (
+		select j.file_kind, j.target, 'unfinished'::text as state, 'infinity'::timestamptz as at
+		from rushes.job j where j.recording = p_recording and j.kind = 'push'
+		union all
+		select d.file_kind, d.target, d.state, d.finished_at
+		from rushes.job_done d
+		where d.recording = p_recording and d.kind = 'push' and d.day >= (p_since at time zone 'UTC')::date
+	) pushes
+	order by file_kind, target, at desc
+$$;
+
+-- Delivery, per file and target, and the two words that people use for it.
+create view rushes.delivery as
+	select r.id as recording, r.account, p.file_kind, p.target, p.state, p.at,
+	       case when p.state = 'done' then 'delivered'
+		    when p.state = 'failed' then 'failed-delivery'
+		    else 'pending' end as word
+	from rushes.recording r cross join lateral rushes.push_facts(r.id, r.opened_at) p;
+
+-- What takes each copy of a recording and when, by the facts: the earliest rule of those that apply. Copies that nothing
+-- takes are not returned. Precedence is applied by retention_recompute.
+create function rushes.retention_due(p_recording uuid) returns table (copy uuid, due_at timestamptz, rule text)
+	language plpgsql stable
+	as $$
+declare
+	r rushes.recording;
+	e rushes.environment;
+	v_main_delivered timestamptz;
+	v_main_pending boolean;
+begin
+	select * into r from rushes.recording where id = p_recording;
+	select * into e from rushes.environment where account = r.account and id = r.environment;
+
+	-- raw on ingest
+	if r.saved_at is not null and r.copied_at is not null then
+		return query
+		select c.id, greatest(r.copied_at, r.saved_at + e.playback_window,
+				      case when r.sent_at is null then r.last_byte_at + e.reconnect_window end), 'raw-copied'::text
+		from rushes.copy c where c.recording = r.id and c.segment is not null and c.node is not null;
+	elsif r.state = 'failed-copy' then
+		return query
+		select c.id, rushes.midnight_after_28_days(greatest(r.saved_at, r.copied_at)), 'failed-copy'::text
+		from rushes.copy c where c.recording = r.id and c.segment is not null and c.node is not null;
+	end if;
+
+	-- files on the processing node
+	if r.state = 'failed-conversion' then
+		return query
+		select c.id, rushes.midnight_after_28_days(greatest(r.saved_at, r.copied_at)), 'failed-conversion'::text
+		from rushes.copy c where c.recording = r.id and c.kind is not null and c.node is not null;
+	elsif r.state in ('processed', 'closed') then
+		select max(p.at) filter (where p.state = 'done'), bool_or(p.state <> 'done')
+		into v_main_delivered, v_main_pending
+		from rushes.push_facts(r.id, r.opened_at) p where p.file_kind = 'main';
+		return query
+		with fate as (
+			select c.id, f.made_at,
+			       count(p.target) as targets,
+			       bool_or(p.state = 'unfinished') as unfinished,
+			       bool_or(p.state in ('failed', 'cancelled')) as failed,
+			       max(p.at) as last
+			from rushes.copy c
+			join rushes.file f on f.recording = c.recording and f.kind = c.kind
+			left join rushes.push_facts(r.id, r.opened_at) p on p.file_kind = c.kind
+			where c.recording = r.id and c.node is not null and c.state in ('present', 'going')
+			group by c.id, f.made_at
+		)
+		select t.id,
+		       case when t.unfinished then null
+			    when e.do_not_store and not v_main_pending and v_main_delivered is not null
+				then greatest(t.last, v_main_delivered)
+			    when t.targets > 0 and not t.failed then t.last
+			    -- a file that goes nowhere of its own leaves with main
+			    when t.targets = 0 and not v_main_pending and v_main_delivered is not null then v_main_delivered
+			    when t.targets = 0 and v_main_pending then null
+			    else rushes.midnight_after_28_days(t.made_at) end,
+		       case when e.do_not_store and not v_main_pending and v_main_delivered is not null then 'do-not-store'
+			    when (t.targets > 0 and not t.failed)
+			      or (t.targets = 0 and not v_main_pending and v_main_delivered is not null) then 'work-delivered'
+			    else 'failed-delivery' end
+		from fate t;
+	end if;
+end $$;
+
+-- The one writer of due_at and rule. Precedence: a person's deletion > hold > rules that take the whole recording > needed
+-- by an unfinished job > the earliest rule.
+create function rushes.retention_recompute(p_recording uuid) returns void
+	language plpgsql
+	as $$
+declare
+	r rushes.recording;
+	v_by_person boolean;
+begin
+	select * into r from rushes.recording where id = p_recording;
+	if not found or r.state = 'deleted' then
+		return;
+	end if;
+	if r.state = 'deleting' then
+		select by_person into v_by_person from rushes.retention_rule where name = r.delete_rule;
+		update rushes.copy c
+		set due_at = case when r.held and not v_by_person then null else r.deleting_at end, rule = r.delete_rule,
+		    rules_version = r.rules_version
+		from (select x.id, coalesce(t.owner, 'ours') as owner, coalesce(t.delete_at_target, true) as delete_at_target
+		      from rushes.copy x left join rushes.target t on t.id = x.target where x.recording = p_recording) o
+		where c.id = o.id and c.state in ('incoming', 'present')
+		  and (o.owner = 'ours' or o.delete_at_target or c.state = 'incoming')
+		  and (c.due_at, c.rule) is distinct from
+		      (case when r.held and not v_by_person then null else r.deleting_at end, r.delete_rule);
+		return;
+	end if;
+	update rushes.copy c
+	set due_at = d.due_at, rule = case when d.due_at is null then null else d.rule end, rules_version = r.rules_version
+	from (
+		select x.id, m.due_at, m.rule
+		from rushes.copy x
+		left join lateral (
+			select q.due_at, q.rule from rushes.retention_due(p_recording) q
+			where q.copy = x.id and q.due_at is not null and not r.held
+			  and not exists (
+				select from rushes.job j where j.recording = p_recording
+				and ((j.kind = 'copy' and x.segment is not null)
+				     or (j.kind = 'convert' and x.kind = 'raw' and x.node is not null)
+				     or (j.kind = 'push' and x.node is not null
+					 and j.file_kind = x.kind)))
+			order by q.due_at limit 1) m on true
+		where x.recording = p_recording and x.state in ('present', 'incoming')
+	) d
+	where c.id = d.id and (c.due_at, c.rule) is distinct from (d.due_at, case when d.due_at is null then null else d.rule end);
+end $$;
+
+-- Turns one copy `going`, and writes down who decided. A copy at a target gets its delete job. The recording is locked by
+-- the caller. p_rule null: a copy that never became present.
+create function rushes.copy_set_going(p_copy uuid, p_rule text) returns void
+	language plpgsql
+	as $$
+declare
+	c rushes.copy;
+begin
+	update rushes.copy set state = 'going', going_at = rushes.rushes_now(), rule = p_rule
+	where id = p_copy and state in ('incoming', 'present', 'lost')
+	returning * into c;
+	if not found then
+		return;
+	end if;
+	perform rushes.add_ledger('decided', c.account, c.recording, c.id, p_rule, rushes.copy_place(c),
+		jsonb_build_object('due_at', c.due_at));
+	if c.target is not null then
+		insert into rushes.job (kind, account, region, recording, file_kind, target, copy, trace)
+		select 'delete', c.account, c.region, c.recording, c.kind, c.target, c.id, r.trace
+		from rushes.recording r where r.id = c.recording;
+	end if;
+end $$;
+
+-- A sweep of one slice: copies that its rules make due turn `going`, wherever they lie. Tests due date, pause and hold
+-- again under the recording's lock. Returns what was decided.
+create function rushes.sweep_decide(p_rules text[], p_limit integer)
+	returns table (copy uuid, recording uuid, rule text, place text)
+	language plpgsql security definer
+	set search_path = rushes, pg_temp
+	as $$
+declare
+	v_candidate record;
+	c rushes.copy;
+begin
+	for v_candidate in
+		select x.id, x.recording from rushes.copy x
+		where x.state = 'present' and x.rule = any (p_rules) and x.due_at <= rushes.rushes_now()
+		order by x.due_at limit p_limit
+	loop
+		perform from rushes.recording where id = v_candidate.recording for update skip locked;
+		continue when not found;
+		perform rushes.retention_recompute(v_candidate.recording);
+		select * into c from rushes.copy x
+		where x.id = v_candidate.id and x.state = 'present' and x.rule = any (p_rules)
+		  and x.due_at <= rushes.rushes_now()
+		  and not exists (select from rushes.retention_pause p
+				  where p.rule in (x.rule, '*') and p.place in (rushes.copy_place(x), '*'));
+		continue when not found;
+		perform rushes.copy_set_going(c.id, c.rule);
+		copy := c.id;
+		recording := c.recording;
+		rule := c.rule;
+		place := rushes.copy_place(c);
+		return next;
+	end loop;
+end $$;
+
+-- What the owner of a spool has to remove.
+create function rushes.copies_going(p_node uuid, p_limit integer)
+	returns table (copy uuid, recording uuid, location text, temporary text, rule text)
+	language sql stable security definer
+	set search_path = rushes, pg_temp
+	as $$
+	select c.id, c.recording, c.location, c.temporary, c.rule from rushes.copy c
+	where c.node = p_node and c.state = 'going' order by c.going_at limit p_limit
+$$;
+
+-- Ends a deletion when nothing that we hold is left: tombstone, ledger, event. The recording is locked by the caller.
+create function rushes.recording_try_complete(p_recording uuid) returns void
+	language plpgsql
+	as $$
+declare
+	r rushes.recording;
+	v_released integer;
+begin
+	select * into r from rushes.recording where id = p_recording;
+	if r.state <> 'deleting'
+	   or exists (select from rushes.copy c where c.recording = p_recording and c.state <> 'released')
+	   or exists (select from rushes.recording_personal p where p.recording = p_recording) then
+		return;
+	end if;
+	delete from rushes.copy where recording = p_recording;
+	get diagnostics v_released = row_count;
+	delete from rushes.file where recording = p_recording;
+	delete from rushes.segment where recording = p_recording;
+	update rushes.recording
+	set mime = null, bytes = null, sha256 = null, expected_sha256 = null, link = null, session = null, trace = null,
+	    replaces = null, personal_due_at = null, deleted_at = rushes.rushes_now()
+	where id = p_recording;
+	perform rushes.set_recording_state(p_recording, 'deleted');
+	perform rushes.add_ledger('complete', r.account, p_recording, null, r.delete_rule, null,
+		jsonb_build_object('decided_at', r.deleting_at, 'left_with_the_client', v_released));
+	perform rushes.add_event('recording.deleted', r.account, p_recording);
+end $$;
+
+-- The owner confirms that a copy is gone, with its evidence ({"unlinked": true}, {"versions": 2, ...}). Only for copies that
+-- are going, or incoming ones that the owner found abandoned. p_place: node/<id> or target/<id>, the confirming owner's.
+create function rushes.copy_gone(p_copy uuid, p_place text, p_evidence jsonb) returns void
+	language plpgsql security definer
+	set search_path = rushes, pg_temp
+	as $$
+declare
+	c rushes.copy;
+	r rushes.recording;
+begin
+	select * into c from rushes.copy where id = p_copy;
+	if not found then
+		if exists (select from rushes.ledger l where l.copy = p_copy and l.kind = 'gone') then
+			return;
+		end if;
+		perform rushes.refuse('RU002', format('copy %s does not exist', p_copy));
+	end if;
+	select * into r from rushes.recording where id = c.recording for update;
+	select * into c from rushes.copy where id = p_copy for update;
+	if not found then
+		return;
+	end if;
+	if c.state not in ('going', 'incoming') or rushes.copy_place(c) <> p_place then
+		perform rushes.refuse('RU001', format('copy %s is %s on %s and not to be removed by %s', p_copy, c.state,
+			rushes.copy_place(c), p_place));
+	end if;
+	delete from rushes.copy where id = p_copy;
+	perform rushes.add_ledger('gone', c.account, c.recording, c.id, c.rule, p_place, p_evidence);
+	if r.state <> 'deleting' and not exists (
+		select from rushes.copy x left join rushes.target t on t.id = x.target
+		where x.recording = c.recording and x.state <> 'released') and r.state <> 'open' then
+		-- the last copy that we hold took the reason for key and personal metadata with it
+		delete from rushes.recording_key where recording = c.recording;
+		update rushes.recording set personal_due_at = rushes.rushes_now() where id = c.recording;
+	end if;
+	perform rushes.retention_recompute(c.recording);
+	perform rushes.recording_try_complete(c.recording);
+end $$;
+
+-- A copy whose file is not where its row says: an alarm, never a silent disappearance.
+create function rushes.copy_lost(p_copy uuid, p_node uuid) returns void
+	language plpgsql security definer
+	set search_path = rushes, pg_temp
+	as $$
+declare
+	c rushes.copy;
+begin
+	select * into c from rushes.copy where id = p_copy and node = p_node;
+	if not found then
+		return;
+	end if;
+	perform from rushes.recording where id = c.recording for update;
+	update rushes.copy set state = 'lost' where id = p_copy and state = 'present';
+	if found then
+		perform rushes.add_event('copy.lost', c.account, c.recording);
+	end if;
+end $$;
+
+-- Decides the deletion of a whole recording: state, key, jobs, links and copies in one transaction. The key's destruction
+-- makes what lies in spools unreadable at once. p_rule: a rule that takes the whole recording.
+create function rushes.recording_delete(p_recording uuid, p_rule text, p_actor text, p_reason text) returns text
+	language plpgsql security definer
+	set search_path = rushes, pg_temp
+	as $$
+declare
+	r rushes.recording;
+	v_job rushes.job;
+	v_keys integer;
+begin
+	if not exists (select from rushes.retention_rule where name = p_rule and whole) then
+		perform rushes.refuse('RU005', format('%s is no rule that takes a whole recording', p_rule));
+	end if;
+	select * into r from rushes.recording where id = p_recording for update;
+	if not found then
+		perform rushes.refuse('RU002', format('recording %s does not exist', p_recording));
+	end if;
+	if r.state in ('deleting', 'deleted') then
+		return r.state;
+	end if;
+	if r.held and not (select by_person from rushes.retention_rule where name = p_rule) then
+		perform rushes.refuse('RU003', format('recording %s is held', p_recording));
+	end if;
+	for v_job in select * from rushes.job where recording = p_recording and kind <> 'delete' for update loop
+		perform rushes.finish_job(v_job, 'cancelled', case when v_job.state = 'running' then 'cancelled' end, null, null);
+	end loop;
+	perform rushes.set_recording_state(p_recording, 'deleting');
+	update rushes.recording
+	set deleting_at = rushes.rushes_now(), delete_rule = p_rule, personal_due_at = rushes.rushes_now()
+	where id = p_recording;
+	delete from rushes.recording_key where recording = p_recording;
+	get diagnostics v_keys = row_count;
+	perform rushes.add_ledger('decided', r.account, p_recording, null, p_rule, null,
+		jsonb_build_object('key', case when v_keys > 0 then 'destroyed' else 'none' end));
+	perform rushes.retention_recompute(p_recording);
+	perform rushes.add_event('recording.deleting', r.account, p_recording);
+	if p_actor is not null then
+		perform rushes.add_audit(p_actor, 'recording.delete', r.account, p_recording::text,
+			jsonb_build_object('rule', p_rule, 'reason', p_reason));
+	end if;
+	-- copies that never became present, or whose file is missing, have no due date to wait for
+	perform rushes.copy_set_going(c.id, p_rule) from rushes.copy c
+	where c.recording = p_recording and c.state in ('incoming', 'lost');
+	perform rushes.recording_try_complete(p_recording);
+	return 'deleting';
+end $$;
+
+-- The janitor's sweep of personal metadata. Returns how many recordings it was removed from.
+create function rushes.personal_sweep(p_limit integer) returns integer
+	language plpgsql security definer
+	set search_path = rushes, pg_temp
+	as $$
+declare
+	v_id uuid;
+	v_account uuid;
+	v_had integer;
+	v_count integer := 0;
+begin
+	for v_id in select id from rushes.recording where personal_due_at <= rushes.rushes_now()
+		    order by personal_due_at limit p_limit
+	loop
+		select account into v_account from rushes.recording
+		where id = v_id and personal_due_at <= rushes.rushes_now() for update skip locked;
+		continue when not found;
+		delete from rushes.recording_personal where recording = v_id;
+		get diagnostics v_had = row_count;
+		update rushes.recording set personal_due_at = null where id = v_id;
+		if v_had > 0 then
+			perform rushes.add_ledger('gone', v_account, v_id, null, 'personal-metadata', 'database', '{"rows": 1}');
+			v_count := v_count + 1;
+		end if;
+		perform rushes.recording_try_complete(v_id);
+	end loop;
+	return v_count;
+end $$;
+
+-- Deletions that are not complete after p_age: for the alarm. One row per copy that is left, or one without a copy.
+create function rushes.deletion_overdue(p_age interval)
+	returns table (recording uuid, copy uuid, place text, reason text, deleting_at timestamptz)
+	language sql stable security definer
+	set search_path = rushes, pg_temp
+	as $$
+	select r.id, c.id, rushes.copy_place(c),
+	       coalesce((select j.last_error from rushes.job j where j.copy = c.id limit 1),
+			case when c.state = 'lost' then 'the copy is lost' when c.id is null then 'personal metadata is left'
+			     else 'the owner has not confirmed' end),
+	       r.deleting_at
+	from rushes.recording r left join rushes.copy c on c.recording = r.id and c.state <> 'released'
+	where r.state = 'deleting' and r.deleting_at < rushes.rushes_now() - p_age
+$$;
+
+-- What PostgreSQL knows of a file on a spool, by the copy that its header names: `known`, `gone` (ledger, or its recording is
+-- deleted or going), `lost-row` (neither tables nor ledger know a copy that a sealed header names).
+create function rushes.spool_file_fate(p_node uuid, p_copy uuid, p_recording uuid) returns text
+	language sql stable security definer
+	set search_path = rushes, pg_temp
+	as $$
+	select case
+		when exists (select from rushes.copy c where c.id = p_copy and c.node = p_node) then 'known'
+		when exists (select from rushes.ledger l where l.copy = p_copy and l.kind = 'gone') then 'gone'
+		when exists (select from rushes.recording r where r.id = p_recording and r.state = 'deleted') then 'gone'
+		else 'lost-row' end
+$$;
+
+-- A spool file without a sealed header: remembered at the first answer that nobody knows it; true when its 6 hours are over.
+create function rushes.unknown_file_seen(p_node uuid, p_name text) returns boolean
+	language sql security definer
+	set search_path = rushes, pg_temp
+	as $$
+	insert into rushes.unknown_file as u (node, name) values (p_node, p_name)
+	on conflict (node, name) do update set name = excluded.name
+	returning u.first_answer_at <= rushes.rushes_now() - interval '6 hours'
+$$;
+
+create function rushes.unknown_file_gone(p_node uuid, p_name text) returns void
+	language sql security definer
+	set search_path = rushes, pg_temp
+	as $$ delete from rushes.unknown_file where node = p_node and name = p_name $$;
+
+-- The copies that rows place on a node: for the start-up scan and for `incoming` ones that nobody works on.
+create function rushes.copies_on_node(p_node uuid, p_after uuid, p_limit integer)
+	returns table (copy uuid, recording uuid, segment integer, kind text, state text, location text, temporary text,
+		       job uuid, attempt integer, is_worked_on boolean)
+	language sql stable security definer
+	set search_path = rushes, pg_temp
+	as $$
+	select c.id, c.recording, c.segment, c.kind, c.state, c.location, c.temporary, c.job, c.attempt,
+	       exists (select from rushes.job j where j.id = c.job and j.attempt = c.attempt and j.state = 'running')
+	from rushes.copy c
+	where c.node = p_node and c.id > coalesce(p_after, '00000000-0000-0000-0000-000000000000')
+	order by c.id limit p_limit
+$$;

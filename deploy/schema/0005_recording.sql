@@ -1,0 +1,696 @@
+-- The way of a recording: opened and received on ingest, copied and converted on a transcoder, pushed to targets. Each
+-- function is one step and one transaction.
+
+-- Whether a session may (still) record: '' or the reason why not. A positive answer of a healthy database.
+create function rushes.session_refusal(p_session rushes.session) returns text
+	language plpgsql stable
+	as $$
+declare
+	v_now timestamptz := rushes.rushes_now();
+	a rushes.account;
+	l rushes.link;
+begin
+	select * into a from rushes.account where id = p_session.account;
+	if p_session.revoked_at is not null then
+		return 'session-revoked';
+	elsif a.closed_at is not null then
+		return 'account-closed';
+	elsif a.plan = 'trial' and a.trial_ends_at <= p_session.created_at then
+		return 'trial-expired';
+	elsif a.plan = 'paid' and a.paid_until <= p_session.created_at then
+		return 'subscription-expired';
+	end if;
+	if p_session.link is not null then
+		select * into l from rushes.link where account = p_session.account and id = p_session.link;
+		if l.revoked_at is not null then
+			return 'link-revoked';
+		elsif l.expires_at <= p_session.created_at then
+			return 'link-expired';
+		end if;
+	end if;
+	-- what expires after the session opened may finish, within the token's life
+	if p_session.expires_at <= v_now then
+		return 'session-expired';
+	end if;
+	return '';
+end $$;
+
+-- Opens a recording for a session, or finds the one that goes on. Verdicts: `new`, `resume` (still open), `finished` (saved
+-- or later), `refused` (reason says why; nothing was stored). Also what the stream has to know.
+create function rushes.recording_open(p_recording uuid, p_account uuid, p_session uuid, p_mime text, p_ip text,
+				      p_user_agent text, p_devices jsonb, p_referrer text, p_file_name text,
+				      p_replaces uuid, p_trace text)
+	returns table (verdict text, reason text, state text, region text, environment uuid, max_bytes bigint,
+		       max_duration_ms bigint, reconnect_window_ms bigint, send_on_stop boolean, bytes bigint,
+		       broken_off text)
+	language plpgsql security definer
+	set search_path = rushes, pg_temp
+	as $$
+declare
+	s rushes.session;
+	e rushes.environment;
+	r rushes.recording;
+	v_reason text;
+begin
+	select * into r from rushes.recording x where x.id = p_recording for update;
+	if found and (r.account <> p_account or r.session is distinct from p_session) then
+		verdict := 'refused';
+		reason := 'not-yours';
+		return next;
+		return;
+	end if;
+	select * into s from rushes.session x where x.account = p_account and x.id = p_session;
+	if s.id is null then
+		verdict := 'refused';
+		reason := 'unknown-session';
+		return next;
+		return;
+	end if;
+	select * into e from rushes.environment x where x.account = s.account and x.id = s.environment;
+	v_reason := rushes.session_refusal(s);
+	if v_reason <> '' then
+		if r.id is null or r.state = 'open' then
+			perform rushes.add_event('session.refused', p_account, r.id, p_trace);
+			verdict := 'refused';
+			reason := v_reason;
+			return next;
+			return;
+		end if;
+	end if;
+	if r.id is null then
+		insert into rushes.recording (id, account, region, environment, link, session, mime, replaces, trace)
+		select p_recording, a.id, a.region, s.environment, s.link, s.id, left(p_mime, 200), p_replaces, p_trace
+		from rushes.account a where a.id = p_account
+		returning * into r;
+		insert into rushes.recording_personal (recording, account, ip, user_agent, devices, referrer, file_name)
+		values (p_recording, p_account, p_ip::inet, left(p_user_agent, 1000), p_devices, left(p_referrer, 2000),
+			left(p_file_name, 500));
+		perform rushes.add_event('recording.opened', r.account, r.id, p_trace);
+		verdict := 'new';
+	elsif r.state = 'open' then
+		verdict := 'resume';
+	else
+		verdict := case when r.state in ('deleting', 'deleted') then 'refused' else 'finished' end;
+		reason := case when r.state in ('deleting', 'deleted') then 'deleted' end;
+	end if;
+	state := r.state;
+	region := r.region;
+	environment := r.environment;
+	max_bytes := e.max_bytes;
+	max_duration_ms := extract(epoch from e.max_duration) * 1000;
+	reconnect_window_ms := extract(epoch from e.reconnect_window) * 1000;
+	send_on_stop := e.send_on_stop;
+	broken_off := e.broken_off;
+	bytes := coalesce(r.bytes, (select max(g.start_offset + g.bytes) from rushes.segment g
+				    where g.recording = r.id and g.state = 'closed'), 0);
+	return next;
+end $$;
+
+-- Raises the epoch: from now on only this caller may add a segment. Returns the new epoch, the next segment's number, and the
+-- segments that are still open, with their owners, who must close them first.
+create function rushes.segment_prepare(p_recording uuid, p_session uuid)
+	returns table (epoch integer, next_number integer, open_number integer, open_node uuid, open_copy uuid,
+		       open_start bigint, closed_end bigint)
+	language plpgsql security definer
+	set search_path = rushes, pg_temp
+	as $$
+declare
+	r rushes.recording;
+	s rushes.session;
+	v_reason text;
+begin
+	select * into r from rushes.recording where id = p_recording for update;
+	if not found then
+		perform rushes.refuse('RU002', format('recording %s does not exist', p_recording));
+	end if;
+	if r.state in ('deleting', 'deleted') then
+		perform rushes.refuse('RU004', format('recording %s is %s', p_recording, r.state));
+	elsif r.state <> 'open' then
+		perform rushes.refuse('RU001', format('recording %s is %s', p_recording, r.state));
+	end if;
+	select * into s from rushes.session where account = r.account and id = p_session;
+	v_reason := case when s.id is null then 'unknown-session' else rushes.session_refusal(s) end;
+	if v_reason <> '' then
+		perform rushes.refuse('RU003', v_reason);
+	end if;
+	update rushes.recording set stream_epoch = stream_epoch + 1, last_byte_at = rushes.rushes_now()
+	where id = p_recording returning stream_epoch into epoch;
+	select coalesce(max(g.number) + 1, 0), coalesce(max(g.start_offset + g.bytes) filter (where g.state = 'closed'), 0)
+	into next_number, closed_end from rushes.segment g where g.recording = p_recording;
+	select g.number, g.node, c.id, g.start_offset into open_number, open_node, open_copy, open_start
+	from rushes.segment g left join rushes.copy c on c.recording = g.recording and c.segment = g.number
+	where g.recording = p_recording and g.state = 'open' order by g.number desc limit 1;
+	return next;
+end $$;
+
+-- Inserts segment and copy (`incoming`) if the epoch is still the caller's; with the first segment also the recording's
+-- wrapped key and its copy job, which is due from `saved`. Returns the job's id.
+create function rushes.segment_open(p_recording uuid, p_epoch integer, p_number integer, p_node uuid, p_start bigint,
+				    p_copy uuid, p_location text, p_account_key uuid, p_wrapped bytea) returns uuid
+	language plpgsql security definer
+	set search_path = rushes, pg_temp
+	as $$
+declare
+	r rushes.recording;
+	v_job uuid;
+begin
+	select * into r from rushes.recording where id = p_recording for update;
+	if r.state is distinct from 'open' or r.stream_epoch <> p_epoch then
+		perform rushes.refuse('RU001', format('recording %s: epoch %s is not the last one', p_recording, p_epoch));
+	end if;
+	if exists (select from rushes.segment g where g.recording = p_recording and g.state = 'open') then
+		perform rushes.refuse('RU001', format('recording %s has another open segment', p_recording));
+	end if;
+	insert into rushes.segment (recording, number, account, node, epoch, start_offset)
+	values (p_recording, p_number, r.account, p_node, p_epoch, p_start);
+	insert into rushes.copy (id, recording, account, region, segment, node, state, location)
+	values (p_copy, p_recording, r.account, r.region, p_number, p_node, 'incoming', p_location);
+	insert into rushes.recording_key (recording, account, account_key, wrapped)
+	values (p_recording, r.account, p_account_key, p_wrapped) on conflict (recording) do nothing;
+	select id into v_job from rushes.job where recording = p_recording and kind = 'copy';
+	if v_job is null then
+		insert into rushes.job (kind, account, region, recording, node, next_attempt_at, trace)
+		values ('copy', r.account, r.region, p_recording, p_node, 'infinity', r.trace) returning id into v_job;
+	end if;
+	return v_job;
+end $$;
+
+-- incoming → present, after file and directory are durable and before the first acknowledgement.
+create function rushes.segment_present(p_copy uuid, p_node uuid) returns void
+	language plpgsql security definer
+	set search_path = rushes, pg_temp
+	as $$
+declare
+	c rushes.copy;
+begin
+	select * into c from rushes.copy where id = p_copy and node = p_node;
+	perform from rushes.recording where id = c.recording and state not in ('deleting', 'deleted') for update;
+	if not found then
+		perform rushes.refuse('RU004', format('copy %s is no longer wanted', p_copy));
+	end if;
+	update rushes.copy set state = 'present', present_at = rushes.rushes_now() where id = p_copy and state = 'incoming';
+	if not found and not exists (select from rushes.copy where id = p_copy and state = 'present') then
+		perform rushes.refuse('RU001', format('copy %s is neither incoming nor present', p_copy));
+	end if;
+	perform rushes.retention_recompute(c.recording);
+end $$;
+
+-- The owner closes its segment at its last durable byte. Empty segments leave nothing: their copy turns `going`. Doing it
+-- again with the same values is no error.
+create function rushes.segment_close(p_recording uuid, p_number integer, p_node uuid, p_bytes bigint, p_sha256 bytea,
+				     p_crc32 bigint) returns void
+	language plpgsql security definer
+	set search_path = rushes, pg_temp
+	as $$
+declare
+	g rushes.segment;
+begin
+	perform from rushes.recording where id = p_recording for update;
+	select * into g from rushes.segment where recording = p_recording and number = p_number for update;
+	if not found or g.node <> p_node then
+		perform rushes.refuse('RU002', format('recording %s has no segment %s on node %s', p_recording, p_number, p_node));
+	end if;
+	if g.state = 'closed' then
+		if g.bytes <> p_bytes or g.sha256 <> p_sha256 then
+			perform rushes.refuse('RU001', format('recording %s: segment %s is closed with other bytes', p_recording, p_number));
+		end if;
+		return;
+	end if;
+	update rushes.segment
+	set state = 'closed', bytes = p_bytes, sha256 = p_sha256, crc32 = p_crc32, closed_at = rushes.rushes_now()
+	where recording = p_recording and number = p_number;
+	update rushes.recording set last_byte_at = rushes.rushes_now() where id = p_recording and state = 'open';
+	if p_bytes = 0 then
+		perform rushes.copy_set_going(c.id, null) from rushes.copy c
+		where c.recording = p_recording and c.segment = p_number;
+	end if;
+end $$;
+
+-- Tells PostgreSQL that bytes still arrive: the reconnect window counts from it. At most once a minute and at disconnects.
+create function rushes.recording_touch(p_recordings uuid[]) returns void
+	language sql security definer
+	set search_path = rushes, pg_temp
+	as $$
+	update rushes.recording set last_byte_at = rushes.rushes_now() where id = any (p_recordings) and state = 'open'
+$$;
+
+-- The take is released (p_sent), or broken off and saved with what arrived (p_recovered). All segments must be closed.
+-- Returns the copy job, which is due now, or null when there was nothing to save: then the take is discarded.
+-- Repeating it after a crash returns the same.
+create function rushes.recording_saved(p_recording uuid, p_stop text, p_sent boolean, p_recovered boolean,
+				       p_truncated boolean, p_expected_bytes bigint, p_expected_sha256 bytea)
+	returns table (job uuid, bytes bigint)
+	language plpgsql security definer
+	set search_path = rushes, pg_temp
+	as $$
+declare
+	r rushes.recording;
+	v_bytes bigint;
+begin
+	select * into r from rushes.recording where id = p_recording for update;
+	if not found then
+		perform rushes.refuse('RU002', format('recording %s does not exist', p_recording));
+	end if;
+	if r.state in ('deleting', 'deleted') then
+		perform rushes.refuse('RU004', format('recording %s is %s', p_recording, r.state));
+	end if;
+	if r.state <> 'open' then
+		return query select (select j.id from rushes.job j where j.recording = p_recording and j.kind = 'copy'), r.bytes;
+		return;
+	end if;
+	if exists (select from rushes.segment g where g.recording = p_recording and g.state = 'open') then
+		perform rushes.refuse('RU001', format('recording %s has an open segment', p_recording));
+	end if;
+	select max(g.start_offset + g.bytes) into v_bytes from rushes.segment g where g.recording = p_recording;
+	if coalesce(v_bytes, 0) = 0 then
+		perform rushes.recording_delete(p_recording, 'discarded', null, null);
+		return query select null::uuid, 0::bigint;
+		return;
+	end if;
+	if p_expected_bytes is not null and p_expected_bytes <> v_bytes then
+		perform rushes.refuse('RU005', format('recording %s has %s bytes, the client announced %s', p_recording, v_bytes,
+			p_expected_bytes));
+	end if;
+	perform rushes.set_recording_state(p_recording, 'saved');
+	update rushes.recording x
+	set saved_at = rushes.rushes_now(), sent_at = case when p_sent then rushes.rushes_now() end, stop = p_stop,
+	    recovered = p_recovered, truncated = p_truncated, bytes = v_bytes, expected_sha256 = p_expected_sha256
+	where x.id = p_recording;
+	update rushes.job j set next_attempt_at = rushes.rushes_now()
+	where j.recording = p_recording and j.kind = 'copy' and j.state <> 'running';
+	perform rushes.add_event('recording.saved', r.account, p_recording, r.trace);
+	perform rushes.retention_recompute(p_recording);
+	return query select j.id, v_bytes from rushes.job j where j.recording = p_recording and j.kind = 'copy';
+end $$;
+
+-- Open recordings that have a segment on this node, or had their last one here: for the start-up scan and for the sweep that
+-- saves broken-off takes when their reconnect window closes.
+create function rushes.recordings_open(p_node uuid, p_limit integer)
+	returns table (recording uuid, account uuid, number integer, copy uuid, copy_state text, location text,
+		       segment_state text, start_offset bigint, window_closed boolean, broken_off text)
+	language sql stable security definer
+	set search_path = rushes, pg_temp
+	as $$
+	select r.id, r.account, g.number, c.id, c.state, c.location, g.state, g.start_offset,
+	       r.last_byte_at + e.reconnect_window <= rushes.rushes_now(), e.broken_off
+	from rushes.recording r
+	join rushes.environment e on e.account = r.account and e.id = r.environment
+	join rushes.segment g on g.recording = r.id and g.number = (select max(x.number) from rushes.segment x where x.recording = r.id)
+	left join rushes.copy c on c.recording = g.recording and c.segment = g.number
+	where r.state = 'open' and g.node = p_node
+	order by r.last_byte_at limit p_limit
+$$;
+
+-- Open recordings without any segment, whose window closed: nothing ever arrived. Any ingest discards them.
+create function rushes.recordings_empty(p_region text, p_limit integer) returns table (recording uuid)
+	language sql stable security definer
+	set search_path = rushes, pg_temp
+	as $$
+	select r.id from rushes.recording r
+	join rushes.environment e on e.account = r.account and e.id = r.environment
+	where r.state = 'open' and r.region = p_region and r.last_byte_at + e.reconnect_window <= rushes.rushes_now()
+	  and not exists (select from rushes.segment g where g.recording = r.id)
+	order by r.last_byte_at limit p_limit
+$$;
+
+-- Which of these open streams may not go on: revoked, deleted or no longer open. A poll of the node that holds them.
+create function rushes.streams_revoked(p_recordings uuid[]) returns table (recording uuid, reason text)
+	language sql stable security definer
+	set search_path = rushes, pg_temp
+	as $$
+	select r.id, case when r.state in ('deleting', 'deleted') then 'deleted'
+			  when r.state <> 'open' then 'finished'
+			  when s.revoked_at is not null then 'session-revoked'
+			  when l.revoked_at is not null then 'link-revoked'
+			  else 'account-closed' end
+	from rushes.recording r
+	join rushes.account a on a.id = r.account
+	left join rushes.session s on s.account = r.account and s.id = r.session
+	left join rushes.link l on l.account = r.account and l.id = r.link
+	where r.id = any (p_recordings)
+	  and (r.state <> 'open' or s.revoked_at is not null or l.revoked_at is not null or a.closed_at is not null)
+$$;
+
+-- States of recordings, for `copied` frames and progress.
+create function rushes.recording_states(p_recordings uuid[]) returns table (recording uuid, state text, is_copied boolean)
+	language sql stable security definer
+	set search_path = rushes, pg_temp
+	as $$ select id, state, copied_at is not null from rushes.recording where id = any (p_recordings) $$;
+
+-- Keys -------------------------------------------------------------------------------------------------------------
+
+create function rushes.account_key_get(p_account uuid) returns table (id uuid, root_key text, wrapped bytea)
+	language sql stable security definer
+	set search_path = rushes, pg_temp
+	as $$ select id, root_key, wrapped from rushes.account_key where account = p_account $$;
+
+-- Stores an account's key, or answers with the one that was stored first.
+create function rushes.account_key_add(p_account uuid, p_id uuid, p_root_key text, p_wrapped bytea)
+	returns table (id uuid, root_key text, wrapped bytea)
+	language plpgsql security definer
+	set search_path = rushes, pg_temp
+	as $$
+begin
+	insert into rushes.account_key (account, id, root_key, wrapped)
+	values (p_account, p_id, p_root_key, p_wrapped) on conflict do nothing;
+	return query select k.id, k.root_key, k.wrapped from rushes.account_key k where k.account = p_account;
+end $$;
+
+-- A recording's key with its account's: no row once it was shredded.
+create function rushes.recording_key_get(p_recording uuid)
+	returns table (account uuid, account_key uuid, root_key text, account_wrapped bytea, wrapped bytea)
+	language sql stable security definer
+	set search_path = rushes, pg_temp
+	as $$
+	select k.account, k.account_key, a.root_key, a.wrapped, k.wrapped
+	from rushes.recording_key k join rushes.account_key a on a.account = k.account and a.id = k.account_key
+	where k.recording = p_recording
+$$;
+
+-- Peers ------------------------------------------------------------------------------------------------------------
+
+-- Whether this peer may read this copy now: it holds the job's running attempt, and the recording is not going. The caller
+-- matched the peer's certificate; p_peer is <service>/<name> of its SAN URI.
+create function rushes.serve_check(p_node uuid, p_copy uuid, p_peer text, p_job uuid, p_attempt integer)
+	returns table (recording uuid, location text, bytes bigint)
+	language plpgsql stable security definer
+	set search_path = rushes, pg_temp
+	as $$
+declare
+	c rushes.copy;
+	j rushes.job;
+	v_state text;
+begin
+	select * into c from rushes.copy where id = p_copy and node = p_node;
+	if not found then
+		perform rushes.refuse('RU002', format('copy %s is not on this node', p_copy));
+	end if;
+	select r.state into v_state from rushes.recording r where r.id = c.recording;
+	if v_state in ('deleting', 'deleted') or c.state <> 'present' then
+		perform rushes.refuse('RU004', format('copy %s is %s, its recording %s', p_copy, c.state, v_state));
+	end if;
+	select * into j from rushes.job where id = p_job and recording = c.recording;
+	if not found or j.state <> 'running' or j.attempt <> p_attempt or split_part(j.worker, '#', 1) <> p_peer
+	   or not ((j.kind = 'copy' and c.segment is not null)
+		   or (j.kind = 'push' and c.kind = j.file_kind)) then
+		perform rushes.refuse('RU003', format('%s holds no running job for copy %s', p_peer, p_copy));
+	end if;
+	return query select c.recording, c.location,
+		coalesce((select f.bytes from rushes.file f where f.recording = c.recording and f.kind = c.kind),
+			 (select g.bytes from rushes.segment g where g.recording = c.recording and g.number = c.segment));
+end $$;
+
+-- What a job's worker has to know, as one JSON object; fields by kind (see proto/messages/job-context.schema.json).
+create function rushes.job_context(p_job uuid, p_attempt integer) returns jsonb
+	language plpgsql stable security definer
+	set search_path = rushes, pg_temp
+	as $$
+declare
+	j rushes.job;
+	r rushes.recording;
+	v jsonb;
+begin
+	select * into j from rushes.job where id = p_job;
+	if not found or j.state <> 'running' or j.attempt <> p_attempt then
+		perform rushes.refuse('RU001', format('job %s: attempt %s is not the running one', p_job, p_attempt));
+	end if;
+	select * into r from rushes.recording where id = j.recording;
+	if r.state in ('deleting', 'deleted') and j.kind <> 'delete' then
+		perform rushes.refuse('RU004', format('recording %s is %s', r.id, r.state));
+	end if;
+	select jsonb_build_object(
+		'job', j.id, 'attempt', j.attempt, 'failures', j.failures, 'kind', j.kind, 'account', j.account,
+		'account_hash', a.hash, 'recording', j.recording, 'region', j.region, 'environment', r.environment,
+		'opened_at', to_char(r.opened_at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"'), 'mime', r.mime, 'bytes', r.bytes,
+		'expected_sha256', encode(r.expected_sha256, 'hex'), 'raw_sha256', encode(r.sha256, 'hex'),
+		'conversion', e.conversion,
+		'key', (select jsonb_build_object('account_key', k.account_key, 'root_key', ak.root_key,
+						  'account_wrapped', encode(ak.wrapped, 'hex'), 'wrapped', encode(k.wrapped, 'hex'))
+			from rushes.recording_key k join rushes.account_key ak on ak.account = k.account and ak.id = k.account_key
+			where k.recording = r.id))
+	into v
+	from rushes.account a, rushes.environment e
+	where a.id = r.account and e.account = r.account and e.id = r.environment;
+	if j.kind = 'copy' then
+		return v || jsonb_build_object('segments', (
+			select coalesce(jsonb_agg(jsonb_build_object(
+				'number', g.number, 'start_offset', g.start_offset, 'bytes', g.bytes,
+				'sha256', encode(g.sha256, 'hex'), 'crc32', g.crc32, 'copy', c.id, 'node', g.node,
+				'peer_url', n.peer_url) order by g.start_offset, g.number), '[]')
+			from rushes.segment g join rushes.node n on n.id = g.node
+			join rushes.copy c on c.recording = g.recording and c.segment = g.number and c.state = 'present'
+			where g.recording = r.id and g.bytes > 0));
+	elsif j.kind = 'convert' then
+		return v || jsonb_build_object('input', (
+			select jsonb_build_object('copy', c.id, 'location', c.location, 'bytes', f.bytes, 'sha256', encode(f.sha256, 'hex'))
+			from rushes.copy c join rushes.file f on f.recording = c.recording and f.kind = c.kind
+			where c.recording = r.id and c.kind = 'raw' and c.node = j.node and c.state = 'present'));
+	end if;
+	v := v || jsonb_build_object('file_kind', j.file_kind, 'target', (
+		select jsonb_build_object('id', t.id, 'owner', t.owner, 'kind', t.kind, 'name', t.name, 'endpoint', t.endpoint,
+					  'credential', encode(t.credential, 'hex'), 'account', t.account)
+		from rushes.target t where t.id = j.target));
+	if j.kind = 'push' then
+		return v || jsonb_build_object(
+			'file', (select jsonb_build_object('bytes', f.bytes, 'sha256', encode(f.sha256, 'hex'), 'facts', f.facts)
+				 from rushes.file f where f.recording = r.id and f.kind = j.file_kind),
+			'source', (select jsonb_build_object('copy', c.id, 'node', c.node, 'peer_url', n.peer_url)
+				   from rushes.copy c join rushes.node n on n.id = c.node
+				   where c.recording = r.id and c.kind = j.file_kind and c.state = 'present' limit 1),
+			'copy', (select jsonb_build_object('id', c.id, 'state', c.state, 'location', c.location,
+							   'temporary', c.temporary, 'upload_id', c.upload_id)
+				 from rushes.copy c
+				 where c.recording = r.id and c.kind = j.file_kind and c.target = j.target));
+	end if;
+	return v || jsonb_build_object('copy', (
+		select jsonb_build_object('id', c.id, 'state', c.state, 'location', c.location, 'temporary', c.temporary,
+					  'upload_id', c.upload_id)
+		from rushes.copy c where c.id = j.copy));
+end $$;
+
+-- Transcoder -------------------------------------------------------------------------------------------------------
+
+-- A file that a job is about to write on its spool: the row comes before the first byte. What an earlier attempt began for
+-- the same file on this node turns `going`.
+create function rushes.file_copy_begin(p_job uuid, p_attempt integer, p_node uuid, p_kind text, p_copy uuid, p_location text)
+	returns void
+	language plpgsql security definer
+	set search_path = rushes, pg_temp
+	as $$
+declare
+	j rushes.job := rushes.lock_attempt(p_job, p_attempt);
+begin
+	perform rushes.copy_set_going(c.id, null) from rushes.copy c
+	where c.recording = j.recording and c.kind = p_kind and c.node = p_node and c.state = 'incoming';
+	insert into rushes.copy (id, recording, account, region, kind, node, state, location, job, attempt)
+	values (p_copy, j.recording, j.account, j.region, p_kind, p_node, 'incoming', p_location, j.id, j.attempt);
+end $$;
+
+create function rushes.make_present(p_copy uuid, p_job rushes.job) returns rushes.copy
+	language plpgsql
+	as $$
+declare
+	c rushes.copy;
+begin
+	update rushes.copy set state = 'present', present_at = rushes.rushes_now()
+	where id = p_copy and recording = p_job.recording and state = 'incoming' and job = p_job.id
+	  and attempt = p_job.attempt
+	returning * into c;
+	if not found then
+		perform rushes.refuse('RU001', format('copy %s is not what job %s is writing', p_copy, p_job.id));
+	end if;
+	return c;
+end $$;
+
+-- Push jobs for each file that there is and each target that the environment names; in the order main, raw, snapshot,
+-- filmstrip. Returns their ids.
+create function rushes.add_push_jobs(p_recording uuid) returns setof uuid
+	language sql
+	as $$
+	insert into rushes.job (kind, account, region, recording, file_kind, target, node, rank, trace)
+	select 'push', r.account, r.region, r.id, f.kind, t.id, c.node,
+	       array_position(array['main', 'raw', 'snapshot', 'filmstrip'], f.kind) - 1, r.trace
+	from rushes.recording r
+	join rushes.environment e on e.account = r.account and e.id = r.environment
+	join rushes.file f on f.recording = r.id
+	join rushes.copy c on c.recording = r.id and c.kind = f.kind and c.node is not null and c.state = 'present'
+	join rushes.target t on t.disabled_at is null and t.region = r.region and (
+		(t.owner = 'ours' and e.store_ours
+		 and t.id = (select o.id from rushes.target o where o.owner = 'ours' and o.region = r.region
+			     and o.disabled_at is null order by o.created_at, o.id limit 1))
+		or exists (select from rushes.environment_target et
+			   where et.account = e.account and et.environment = e.id and et.target = t.id))
+	where r.id = p_recording
+	  and (f.kind = 'main' or (f.kind = 'raw' and e.push_raw) or (f.kind = 'snapshot' and e.push_snapshot)
+	       or (f.kind = 'filmstrip' and e.push_filmstrip))
+	returning id
+$$;
+
+-- processed → closed when no unfinished job is left.
+create function rushes.recording_settle(p_recording uuid) returns void
+	language plpgsql
+	as $$
+declare
+	r rushes.recording;
+begin
+	select * into r from rushes.recording where id = p_recording;
+	if r.state = 'processed' and not exists (select from rushes.job where recording = p_recording and kind <> 'delete') then
+		perform rushes.set_recording_state(p_recording, 'closed');
+		update rushes.recording set closed_at = rushes.rushes_now() where id = p_recording;
+		perform rushes.add_event('recording.closed', r.account, p_recording, r.trace);
+	end if;
+end $$;
+
+create function rushes.recording_processed(p_recording uuid) returns setof uuid
+	language plpgsql
+	as $$
+declare
+	r rushes.recording;
+begin
+	perform rushes.set_recording_state(p_recording, 'processed');
+	update rushes.recording set processed_at = rushes.rushes_now() where id = p_recording returning * into r;
+	perform rushes.add_event('recording.processed', r.account, p_recording, r.trace);
+	return query select rushes.add_push_jobs(p_recording);
+	-- the whole take that came later has been processed: what it replaces may go
+	if r.replaces is not null and exists (select from rushes.recording o
+		where o.id = r.replaces and o.account = r.account and o.session = r.session and o.recovered) then
+		perform rushes.recording_delete(r.replaces, 'replaced', null, null);
+	end if;
+end $$;
+
+-- The raw is whole on a transcoder, its hashes matched. Returns the jobs that follow (one convert, or with conversion
+-- `never` the pushes).
+create function rushes.copy_job_done(p_job uuid, p_attempt integer, p_copy uuid, p_bytes bigint, p_sha256 bytea, p_facts jsonb)
+	returns table (job uuid, kind text, node uuid)
+	language plpgsql security definer
+	set search_path = rushes, pg_temp
+	as $$
+declare
+	j rushes.job := rushes.lock_attempt(p_job, p_attempt);
+	r rushes.recording;
+	c rushes.copy;
+	v_conversion text;
+	v_new uuid;
+begin
+	select * into r from rushes.recording where id = j.recording;
+	if p_bytes <> r.bytes or p_sha256 <> coalesce(r.expected_sha256, p_sha256) then
+		perform rushes.refuse('RU005', format('recording %s: %s bytes copied, %s saved, or another hash', r.id, p_bytes, r.bytes));
+	end if;
+	c := rushes.make_present(p_copy, j);
+	select e.conversion into v_conversion from rushes.environment e where e.account = r.account and e.id = r.environment;
+	-- with conversion `never` the untouched raw takes main's place
+	if c.kind <> (case when v_conversion = 'never' then 'main' else 'raw' end) then
+		perform rushes.refuse('RU001', format('recording %s: conversion is now %s, the copy is a %s', r.id, v_conversion, c.kind));
+	end if;
+	insert into rushes.file (id, recording, account, kind, bytes, sha256, facts)
+	values (gen_random_uuid(), r.id, r.account, c.kind, p_bytes, p_sha256, coalesce(p_facts, '{}'));
+	update rushes.recording set sha256 = p_sha256, copied_at = rushes.rushes_now() where id = r.id;
+	perform rushes.finish_job(j, 'done', 'done', null, null);
+	perform rushes.add_event('recording.copied', r.account, r.id, j.trace);
+	if v_conversion = 'never' then
+		return query select p.id, 'push'::text, null::uuid from rushes.recording_processed(r.id) as p(id);
+		perform rushes.recording_settle(r.id);
+	else
+		insert into rushes.job (kind, account, region, recording, node, trace)
+		values ('convert', r.account, r.region, r.id, c.node, j.trace) returning id into v_new;
+		return query select v_new, 'convert'::text, c.node;
+	end if;
+	perform rushes.retention_recompute(r.id);
+end $$;
+
+-- The outputs are whole and durable. p_outputs: [{"kind","copy","bytes","sha256","facts"}]. Returns the push jobs.
+create function rushes.convert_job_done(p_job uuid, p_attempt integer, p_outputs jsonb)
+	returns table (job uuid, kind text, node uuid)
+	language plpgsql security definer
+	set search_path = rushes, pg_temp
+	as $$
+declare
+	j rushes.job := rushes.lock_attempt(p_job, p_attempt);
+	o record;
+begin
+	for o in select * from jsonb_to_recordset(p_outputs)
+		 as x(kind text, copy uuid, bytes bigint, sha256 text, facts jsonb) loop
+		perform rushes.make_present(o.copy, j);
+		insert into rushes.file (id, recording, account, kind, bytes, sha256, facts)
+		values (gen_random_uuid(), j.recording, j.account, o.kind, o.bytes, decode(o.sha256, 'hex'), coalesce(o.facts, '{}'));
+	end loop;
+	if not exists (select from rushes.file f where f.recording = j.recording and f.kind = 'main') then
+		perform rushes.refuse('RU005', format('job %s: no main file among the outputs', j.id));
+	end if;
+	-- an output that this input does not give: its begun copy goes
+	perform rushes.copy_set_going(c.id, null) from rushes.copy c
+	where c.recording = j.recording and c.job = j.id and c.state = 'incoming';
+	perform rushes.finish_job(j, 'done', 'done', null, null);
+	return query select p.id, 'push'::text, null::uuid from rushes.recording_processed(j.recording) as p(id);
+	perform rushes.recording_settle(j.recording);
+	perform rushes.retention_recompute(j.recording);
+end $$;
+
+-- Storage-pusher ---------------------------------------------------------------------------------------------------
+
+-- The copy at a target, before its first byte: which names may exist there. A retry keeps the row and its names.
+create function rushes.push_begin(p_job uuid, p_attempt integer, p_copy uuid, p_location text, p_temporary text)
+	returns table (copy uuid, location text, temporary text, upload_id text)
+	language plpgsql security definer
+	set search_path = rushes, pg_temp
+	as $$
+declare
+	j rushes.job := rushes.lock_attempt(p_job, p_attempt);
+begin
+	insert into rushes.copy as c (id, recording, account, region, kind, target, state, location, temporary, job, attempt)
+	values (p_copy, j.recording, j.account, j.region, j.file_kind, j.target, 'incoming', p_location, p_temporary, j.id, j.attempt)
+	on conflict (recording, kind, target) where target is not null do update
+	set job = excluded.job, attempt = excluded.attempt
+	where c.state = 'incoming';
+	return query select c.id, c.location, c.temporary, c.upload_id from rushes.copy c
+	where c.recording = j.recording and c.kind = j.file_kind and c.target = j.target and c.state = 'incoming'
+	  and c.job = j.id and c.attempt = j.attempt;
+	if not found then
+		perform rushes.refuse('RU001', format('job %s: its copy at the target is already there or going', j.id));
+	end if;
+end $$;
+
+-- The multipart upload that is being made; null when it was completed or aborted.
+create function rushes.push_set_upload(p_job uuid, p_attempt integer, p_copy uuid, p_upload_id text) returns void
+	language plpgsql security definer
+	set search_path = rushes, pg_temp
+	as $$
+declare
+	j rushes.job := rushes.lock_attempt(p_job, p_attempt);
+begin
+	update rushes.copy set upload_id = p_upload_id where id = p_copy and job = j.id and state = 'incoming';
+end $$;
+
+-- The target's own answer proved the delivery. On the client's targets the copy is theirs from now on.
+create function rushes.push_job_done(p_job uuid, p_attempt integer, p_copy uuid, p_evidence jsonb, p_encrypted boolean)
+	returns void
+	language plpgsql security definer
+	set search_path = rushes, pg_temp
+	as $$
+declare
+	j rushes.job := rushes.lock_attempt(p_job, p_attempt);
+	v_owner text;
+begin
+	perform rushes.make_present(p_copy, j);
+	select t.owner into v_owner from rushes.target t where t.id = j.target;
+	update rushes.copy
+	set evidence = p_evidence, encrypted_at_rest = p_encrypted, upload_id = null,
+	    state = case when v_owner = 'client' then 'released' else 'present' end
+	where id = p_copy;
+	perform rushes.finish_job(j, 'done', 'done', null, null);
+	perform rushes.add_event('file.delivered', j.account, j.recording, j.trace);
+	perform rushes.recording_settle(j.recording);
+	perform rushes.retention_recompute(j.recording);
+end $$;
+
+-- The target answered that nothing of the copy is left there.
+create function rushes.delete_job_done(p_job uuid, p_attempt integer, p_evidence jsonb) returns void
+	language plpgsql security definer
+	set search_path = rushes, pg_temp
+	as $$
+declare
+	j rushes.job := rushes.lock_attempt(p_job, p_attempt);
+begin
+	perform rushes.finish_job(j, 'done', 'done', null, null);
+	perform rushes.copy_gone(j.copy, 'target/' || j.target, p_evidence);
+end $$;

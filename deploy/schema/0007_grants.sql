@@ -1,0 +1,86 @@
+-- Least privilege: each service may execute the functions of its steps. The operator's tool reads tables, and changes only
+-- through functions, which write the audit.
+
+grant usage on schema rushes to rushes_ingest, rushes_linkgen, rushes_transcoder, rushes_pusher, rushes_janitor, rushes_ctl;
+
+grant execute on function rushes.rushes_now(), rushes.service_gate() to
+	rushes_ingest, rushes_linkgen, rushes_transcoder, rushes_pusher, rushes_janitor, rushes_ctl;
+
+-- the outbox's and publishers' leases are taken by whoever runs the kind
+grant execute on function rushes.lease_take(text, text, interval), rushes.lease_drop(text, text) to
+	rushes_ingest, rushes_linkgen, rushes_transcoder, rushes_pusher, rushes_janitor;
+grant execute on function rushes.event_unpublished(integer), rushes.event_published(bigint[]) to
+	rushes_ingest, rushes_transcoder, rushes_pusher, rushes_janitor;
+
+grant execute on function
+	rushes.job_claim(uuid, text, text, text, uuid, interval), rushes.job_beat(text, uuid[], integer[], interval),
+	rushes.job_hand_back(uuid, integer, text), rushes.job_failed(uuid, integer, text, text, boolean),
+	rushes.job_expire_leases(text, integer), rushes.job_watch_nodes(text),
+	rushes.job_publish_due(text, interval, integer), rushes.job_context(uuid, integer)
+	to rushes_transcoder, rushes_pusher;
+
+grant execute on function
+	rushes.node_beat(uuid, text, text, text, bigint, bigint, boolean), rushes.copies_going(uuid, integer),
+	rushes.copy_gone(uuid, text, jsonb), rushes.copy_lost(uuid, uuid), rushes.spool_file_fate(uuid, uuid, uuid),
+	rushes.unknown_file_seen(uuid, text), rushes.unknown_file_gone(uuid, text), rushes.copies_on_node(uuid, uuid, integer),
+	rushes.serve_check(uuid, uuid, text, uuid, integer), rushes.recording_key_get(uuid)
+	to rushes_ingest, rushes_transcoder;
+
+grant execute on function rushes.sweep_decide(text[], integer) to rushes_ingest, rushes_transcoder, rushes_pusher, rushes_janitor;
+
+grant execute on function
+	rushes.recording_open(uuid, uuid, uuid, text, text, text, jsonb, text, text, uuid, text),
+	rushes.segment_prepare(uuid, uuid),
+	rushes.segment_open(uuid, integer, integer, uuid, bigint, uuid, text, uuid, bytea), rushes.segment_present(uuid, uuid),
+	rushes.segment_close(uuid, integer, uuid, bigint, bytea, bigint), rushes.recording_touch(uuid[]),
+	rushes.recording_saved(uuid, text, boolean, boolean, boolean, bigint, bytea), rushes.recordings_open(uuid, integer),
+	rushes.recordings_empty(text, integer), rushes.streams_revoked(uuid[]), rushes.recording_states(uuid[]),
+	rushes.account_key_get(uuid), rushes.account_key_add(uuid, uuid, text, bytea),
+	rushes.recording_delete(uuid, text, text, text)
+	to rushes_ingest;
+
+grant execute on function
+	rushes.file_copy_begin(uuid, integer, uuid, text, uuid, text),
+	rushes.copy_job_done(uuid, integer, uuid, bigint, bytea, jsonb), rushes.convert_job_done(uuid, integer, jsonb)
+	to rushes_transcoder;
+
+grant execute on function
+	rushes.push_begin(uuid, integer, uuid, text, text), rushes.push_set_upload(uuid, integer, uuid, text),
+	rushes.push_job_done(uuid, integer, uuid, jsonb, boolean), rushes.delete_job_done(uuid, integer, jsonb)
+	to rushes_pusher;
+
+grant execute on function
+	rushes.personal_sweep(integer), rushes.deletion_overdue(interval), rushes.partitions_maintain(integer, integer)
+	to rushes_janitor;
+
+grant execute on function
+	rushes.api_key_check(uuid, bytea), rushes.link_create(text, uuid, uuid, uuid, bytea, timestamptz, integer, jsonb, text),
+	rushes.link_revoke(text, uuid, uuid), rushes.link_get(uuid, uuid), rushes.link_resolve(bytea),
+	rushes.session_open(bytea, uuid, bytea, bytea, text, interval), rushes.recording_get(uuid, uuid),
+	rushes.recording_list(uuid, text, timestamptz, integer), rushes.recording_delete_by_api(text, uuid, uuid, text),
+	rushes.link_sweep(integer)
+	to rushes_linkgen;
+grant select (account, id, name) on rushes.environment to rushes_linkgen;
+
+grant execute on function
+	rushes.account_create(text, text, text, text, text, text, timestamptz), rushes.environment_set(text, uuid, text, jsonb),
+	rushes.environment_target_set(text, uuid, uuid, uuid, boolean),
+	rushes.api_key_create(text, uuid, uuid, text, bytea, text[]), rushes.api_key_revoke(text, uuid),
+	rushes.target_create(text, uuid, text, uuid, text, text, text, jsonb, bytea, boolean), rushes.target_disable(text, uuid),
+	rushes.link_create(text, uuid, uuid, uuid, bytea, timestamptz, integer, jsonb, text), rushes.link_revoke(text, uuid, uuid),
+	rushes.link_get(uuid, uuid), rushes.recording_get(uuid, uuid), rushes.recording_list(uuid, text, timestamptz, integer),
+	rushes.recording_delete(uuid, text, text, text), rushes.job_retry(uuid, text), rushes.deletion_overdue(interval),
+	rushes.copy_place(rushes.copy), rushes.link_state(rushes.link), rushes.push_facts(uuid, timestamptz),
+	rushes.retention_due(uuid), rushes.midnight_after_28_days(timestamptz)
+	to rushes_ctl;
+grant select on rushes.installation, rushes.account, rushes.environment, rushes.environment_target, rushes.node,
+	rushes.recording, rushes.segment, rushes.file, rushes.copy, rushes.job, rushes.job_done, rushes.attempt, rushes.event,
+	rushes.lease, rushes.ledger, rushes.audit, rushes.unknown_file, rushes.retention_pause, rushes.retention_rule,
+	rushes.delivery, rushes.link, rushes.session
+	to rushes_ctl;
+grant select (id, owner, account, region, name, kind, endpoint, delete_at_target, created_at, disabled_at) on rushes.target to rushes_ctl;
+grant select (account, id, name, scopes, created_at, revoked_at, last_used_at) on rushes.api_key to rushes_ctl;
+grant select on rushes.retention_rule to rushes_ingest, rushes_linkgen, rushes_transcoder, rushes_pusher, rushes_janitor;
+-- written by the migration itself; every service checks the version at its start
+grant select on rushes.schema_migration to
+	rushes_ingest, rushes_linkgen, rushes_transcoder, rushes_pusher, rushes_janitor, rushes_ctl;
