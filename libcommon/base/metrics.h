@@ -27,7 +27,7 @@ struct metric *metrics_gauge(struct metrics *m, const char *name, const char *he
 struct metric *metrics_histogram(struct metrics *m, const char *name, const char *help, const char *const *labels,
 				 const double *bounds, size_t n);
 
-/* A gauge that is read when the metrics are printed, on the printing thread. */
+/* A gauge that is read when the metrics are printed, on the printing thread; it may not call this module. */
 void metrics_gauge_function(struct metrics *m, const char *name, const char *help, double (*fn)(void *arg), void *arg);
 
 /* The row of these label values, as many as the family has names (NULL without labels); made when new. Valid as long as

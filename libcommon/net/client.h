@@ -88,8 +88,6 @@ int http_client_status_class(int status);
 int http_client_perform(struct http_client *c, const struct http_client_request *rq, struct http_client_answer *ret,
 			struct error *e) _must_check_;
 
-/* ---- on the loop ---- */
-
 struct http_exchange;
 
 /* Any may be NULL but on_end. */

@@ -14,8 +14,6 @@
 struct http_server;
 struct http_request;
 
-/* ---- routes ---- */
-
 /* Called when a request's head (HTTP_BODY_BUFFERED: and its whole body) has arrived. Answers at once, or keeps a
  * reference and answers later from the loop. A request that is released unanswered gets 500. */
 typedef void http_handler(struct http_request *r, void *arg);
@@ -36,8 +34,6 @@ struct http_route {
 	enum http_body_mode body;
 	uint64_t body_bytes_max; /* more is answered 413; STREAM: 0 means no limit here */
 };
-
-/* ---- server ---- */
 
 /* Zero takes the default. Times in milliseconds. */
 struct http_limits {
@@ -94,8 +90,6 @@ void http_server_load(const struct http_server *s, struct http_load *ret);
 
 /* The same as an object, for /debug/state: a new reference. `arg` is the server. */
 json_t *http_server_state(void *arg);
-
-/* ---- request ---- */
 
 /* Strings are valid as long as the caller may use the request: inside the callbacks, else while it holds a reference.
  */
@@ -166,8 +160,6 @@ void http_request_set_callbacks(struct http_request *r, const struct http_reques
 /* Back-pressure: after pause at most nothing more is given to on_body and the socket is not read. */
 void http_request_pause(struct http_request *r);
 void http_request_resume(struct http_request *r);
-
-/* ---- response ---- */
 
 /* Puts a header in the answer, before it is started. Values with control characters are refused: ERR_REJECT. */
 int http_response_header(struct http_request *r, const char *name, const char *value);
