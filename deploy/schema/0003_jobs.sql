@@ -177,6 +177,7 @@ create function rushes.job_beat(p_worker text, p_jobs uuid[], p_attempts integer
 	language plpgsql security definer
 	set search_path = rushes, pg_temp
 	as $$
+#variable_conflict use_column
 begin
 	set local synchronous_commit = off;
 	return query
@@ -231,6 +232,7 @@ create function rushes.job_failed_locked(p_job rushes.job, p_outcome text, p_cla
 	returns table (state text, next_attempt_at timestamptz)
 	language plpgsql
 	as $$
+#variable_conflict use_column
 declare
 	v_now timestamptz := rushes.rushes_now();
 	v_wait interval := rushes.attempt_wait(p_job.failures + 1);
@@ -265,6 +267,7 @@ create function rushes.job_failed(p_job uuid, p_attempt integer, p_class text, p
 	language plpgsql security definer
 	set search_path = rushes, pg_temp
 	as $$
+#variable_conflict use_column
 declare
 	v_job rushes.job := rushes.lock_attempt(p_job, p_attempt);
 begin
@@ -304,6 +307,7 @@ create function rushes.job_watch_nodes(p_kind text) returns table (waiting bigin
 	language plpgsql security definer
 	set search_path = rushes, pg_temp
 	as $$
+#variable_conflict use_column
 begin
 	with gone as (
 		update rushes.job j set state = 'waiting-for-node'
@@ -433,6 +437,7 @@ create function rushes.partitions_maintain(p_ahead_days integer, p_keep_days int
 	language plpgsql security definer
 	set search_path = rushes, pg_temp
 	as $$
+#variable_conflict use_column
 declare
 	v_today date := (rushes.rushes_now() at time zone 'UTC')::date;
 	v_table text;

@@ -93,6 +93,7 @@ create view rushes.delivery as
 create function rushes.retention_due(p_recording uuid) returns table (copy uuid, due_at timestamptz, rule text)
 	language plpgsql stable
 	as $$
+#variable_conflict use_column
 declare
 	r rushes.recording;
 	e rushes.environment;
@@ -229,6 +230,7 @@ create function rushes.sweep_decide(p_rules text[], p_limit integer)
 	language plpgsql security definer
 	set search_path = rushes, pg_temp
 	as $$
+#variable_conflict use_column
 declare
 	v_candidate record;
 	c rushes.copy;
@@ -322,11 +324,13 @@ begin
 	end if;
 	delete from rushes.copy where id = p_copy;
 	perform rushes.add_ledger('gone', c.account, c.recording, c.id, c.rule, p_place, p_evidence);
-	if r.state <> 'deleting' and not exists (
-		select from rushes.copy x left join rushes.target t on t.id = x.target
-		where x.recording = c.recording and x.state <> 'released') and r.state <> 'open' then
-		-- the last copy that we hold took the reason for key and personal metadata with it
+	if r.state <> 'open' and not exists (
+		select from rushes.copy x where x.recording = c.recording and x.node is not null) then
+		-- no sealed copy is left that the key could open
 		delete from rushes.recording_key where recording = c.recording;
+	end if;
+	if r.state not in ('open', 'deleting') and not exists (
+		select from rushes.copy x where x.recording = c.recording and x.state <> 'released') then
 		update rushes.recording set personal_due_at = rushes.rushes_now() where id = c.recording;
 	end if;
 	perform rushes.retention_recompute(c.recording);

@@ -46,6 +46,7 @@ create function rushes.recording_open(p_recording uuid, p_account uuid, p_sessio
 	language plpgsql security definer
 	set search_path = rushes, pg_temp
 	as $$
+#variable_conflict use_column
 declare
 	s rushes.session;
 	e rushes.environment;
@@ -114,6 +115,7 @@ create function rushes.segment_prepare(p_recording uuid, p_session uuid)
 	language plpgsql security definer
 	set search_path = rushes, pg_temp
 	as $$
+#variable_conflict use_column
 declare
 	r rushes.recording;
 	s rushes.session;
@@ -243,6 +245,7 @@ create function rushes.recording_saved(p_recording uuid, p_stop text, p_sent boo
 	language plpgsql security definer
 	set search_path = rushes, pg_temp
 	as $$
+#variable_conflict use_column
 declare
 	r rushes.recording;
 	v_bytes bigint;
@@ -350,6 +353,7 @@ create function rushes.account_key_add(p_account uuid, p_id uuid, p_root_key tex
 	language plpgsql security definer
 	set search_path = rushes, pg_temp
 	as $$
+#variable_conflict use_column
 begin
 	insert into rushes.account_key (account, id, root_key, wrapped)
 	values (p_account, p_id, p_root_key, p_wrapped) on conflict do nothing;
@@ -376,6 +380,7 @@ create function rushes.serve_check(p_node uuid, p_copy uuid, p_peer text, p_job 
 	language plpgsql stable security definer
 	set search_path = rushes, pg_temp
 	as $$
+#variable_conflict use_column
 declare
 	c rushes.copy;
 	j rushes.job;
@@ -565,6 +570,7 @@ create function rushes.copy_job_done(p_job uuid, p_attempt integer, p_copy uuid,
 	language plpgsql security definer
 	set search_path = rushes, pg_temp
 	as $$
+#variable_conflict use_column
 declare
 	j rushes.job := rushes.lock_attempt(p_job, p_attempt);
 	r rushes.recording;
@@ -604,6 +610,7 @@ create function rushes.convert_job_done(p_job uuid, p_attempt integer, p_outputs
 	language plpgsql security definer
 	set search_path = rushes, pg_temp
 	as $$
+#variable_conflict use_column
 declare
 	j rushes.job := rushes.lock_attempt(p_job, p_attempt);
 	o record;
@@ -634,6 +641,7 @@ create function rushes.push_begin(p_job uuid, p_attempt integer, p_copy uuid, p_
 	language plpgsql security definer
 	set search_path = rushes, pg_temp
 	as $$
+#variable_conflict use_column
 declare
 	j rushes.job := rushes.lock_attempt(p_job, p_attempt);
 begin

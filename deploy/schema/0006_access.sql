@@ -145,6 +145,7 @@ create function rushes.link_create(p_actor text, p_account uuid, p_environment u
 	language plpgsql security definer
 	set search_path = rushes, pg_temp
 	as $$
+#variable_conflict use_column
 declare
 	l rushes.link;
 	v_refusal text;
@@ -239,6 +240,7 @@ create function rushes.session_open(p_code_hash bytea, p_session uuid, p_resume_
 	language plpgsql security definer
 	set search_path = rushes, pg_temp
 	as $$
+#variable_conflict use_column
 declare
 	l rushes.link;
 	a rushes.account;

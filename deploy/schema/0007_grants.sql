@@ -84,3 +84,6 @@ grant select on rushes.retention_rule to rushes_ingest, rushes_linkgen, rushes_t
 -- written by the migration itself; every service checks the version at its start
 grant select on rushes.schema_migration to
 	rushes_ingest, rushes_linkgen, rushes_transcoder, rushes_pusher, rushes_janitor, rushes_ctl;
+
+-- the first days' partitions; the janitor makes the others
+select rushes.partitions_maintain(7, 35);
