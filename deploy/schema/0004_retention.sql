@@ -223,28 +223,29 @@ begin
 	end if;
 end $$;
 
--- A sweep of one slice: copies that its rules make due turn `going`, wherever they lie. Tests due date, pause and hold
--- again under the recording's lock. Returns what was decided.
-create function rushes.sweep_decide(p_rules text[], p_limit integer)
+-- A sweep of one service's slice: copies that its rules make due turn `going`, wherever they lie. Tests due date, pause and
+-- hold again under the recording's lock. Returns what was decided.
+create function rushes.sweep_decide(p_slice text, p_limit integer)
 	returns table (copy uuid, recording uuid, rule text, place text)
 	language plpgsql security definer
 	set search_path = rushes, pg_temp
 	as $$
 #variable_conflict use_column
 declare
+	v_rules text[] := array(select name from rushes.retention_rule where slice = p_slice);
 	v_candidate record;
 	c rushes.copy;
 begin
 	for v_candidate in
 		select x.id, x.recording from rushes.copy x
-		where x.state = 'present' and x.rule = any (p_rules) and x.due_at <= rushes.rushes_now()
+		where x.state = 'present' and x.rule = any (v_rules) and x.due_at <= rushes.rushes_now()
 		order by x.due_at limit p_limit
 	loop
 		perform from rushes.recording where id = v_candidate.recording for update skip locked;
 		continue when not found;
 		perform rushes.retention_recompute(v_candidate.recording);
 		select * into c from rushes.copy x
-		where x.id = v_candidate.id and x.state = 'present' and x.rule = any (p_rules)
+		where x.id = v_candidate.id and x.state = 'present' and x.rule = any (v_rules)
 		  and x.due_at <= rushes.rushes_now()
 		  and not exists (select from rushes.retention_pause p
 				  where p.rule in (x.rule, '*') and p.place in (rushes.copy_place(x), '*'));

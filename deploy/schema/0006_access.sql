@@ -122,6 +122,21 @@ begin
 		jsonb_build_object('name', p_name, 'kind', p_kind, 'owner', p_owner));
 end $$;
 
+-- A changed endpoint demands its credential again: both change together.
+create function rushes.target_credential_set(p_actor text, p_id uuid, p_endpoint jsonb, p_credential bytea) returns void
+	language plpgsql security definer
+	set search_path = rushes, pg_temp
+	as $$
+declare
+	v_account uuid;
+begin
+	update rushes.target set endpoint = p_endpoint, credential = p_credential where id = p_id returning account into v_account;
+	if not found then
+		perform rushes.refuse('RU002', format('target %s does not exist', p_id));
+	end if;
+	perform rushes.add_audit(p_actor, 'target.credential', v_account, p_id::text);
+end $$;
+
 create function rushes.target_disable(p_actor text, p_id uuid) returns void
 	language plpgsql security definer
 	set search_path = rushes, pg_temp

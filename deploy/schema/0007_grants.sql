@@ -26,7 +26,7 @@ grant execute on function
 	rushes.serve_check(uuid, uuid, text, uuid, integer), rushes.recording_key_get(uuid)
 	to rushes_ingest, rushes_transcoder;
 
-grant execute on function rushes.sweep_decide(text[], integer) to rushes_ingest, rushes_transcoder, rushes_pusher, rushes_janitor;
+grant execute on function rushes.sweep_decide(text, integer) to rushes_ingest, rushes_transcoder, rushes_pusher, rushes_janitor;
 
 grant execute on function
 	rushes.recording_open(uuid, uuid, uuid, text, text, text, jsonb, text, text, uuid, text),
@@ -66,7 +66,7 @@ grant execute on function
 	rushes.account_create(text, text, text, text, text, text, timestamptz), rushes.environment_set(text, uuid, text, jsonb),
 	rushes.environment_target_set(text, uuid, uuid, uuid, boolean),
 	rushes.api_key_create(text, uuid, uuid, text, bytea, text[]), rushes.api_key_revoke(text, uuid),
-	rushes.target_create(text, uuid, text, uuid, text, text, text, jsonb, bytea, boolean), rushes.target_disable(text, uuid),
+	rushes.target_create(text, uuid, text, uuid, text, text, text, jsonb, bytea, boolean), rushes.target_disable(text, uuid), rushes.target_credential_set(text, uuid, jsonb, bytea),
 	rushes.link_create(text, uuid, uuid, uuid, bytea, timestamptz, integer, jsonb, text), rushes.link_revoke(text, uuid, uuid),
 	rushes.link_get(uuid, uuid), rushes.recording_get(uuid, uuid), rushes.recording_list(uuid, text, timestamptz, integer),
 	rushes.recording_delete(uuid, text, text, text), rushes.job_retry(uuid, text), rushes.deletion_overdue(interval),
