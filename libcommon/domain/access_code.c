@@ -86,3 +86,8 @@ int api_key_hash(const struct keyring *pepper, const struct uuid *id, const char
 	uuid_format(id, name);
 	return hash(pepper, message, snprintf(message, sizeof(message), "api-key %s %s", name, secret), ret, e);
 }
+
+void account_hash_new(char ret[ACCOUNT_HASH_BYTES])
+{
+	random_text(ret, ACCOUNT_HASH_CHARS);
+}

@@ -40,4 +40,9 @@ bool api_key_parse(const char *text, struct uuid *ret_id, const char **ret_secre
 int api_key_hash(const struct keyring *pepper, const struct uuid *id, const char *secret, uint8_t ret[HMAC_BYTES],
 		 struct error *e) _must_check_;
 
+/* The public hash of an account: 24 characters of the same alphabet. Not a secret, but not to be guessed either. */
+#define ACCOUNT_HASH_CHARS 24
+#define ACCOUNT_HASH_BYTES (ACCOUNT_HASH_CHARS + 1)
+void account_hash_new(char ret[ACCOUNT_HASH_BYTES]);
+
 #endif
