@@ -28,7 +28,7 @@ const char *bus_stream_to_string(enum bus_stream s);
 typedef void bus_fault(void *arg, const struct error *e);
 
 struct bus_options {
-	const char *url;     /* "tls://localhost:4222"; the name is checked against the certificate */
+	const char *url;     /* "tls://localhost:4222", TLS only; the name is checked against the certificate */
 	const char *service; /* "rushes-ingest": connection name; answers come to `_INBOX.rushes-ingest.` */
 	const char *certificate, *key, *ca;
 	bus_fault *fault;
@@ -38,7 +38,8 @@ struct bus_options {
 /* Copies the options, starts the bus thread; connects in the background. */
 int bus_new(const struct bus_options *o, struct bus **ret, struct error *e) _must_check_;
 
-/* Orderly close: ends consumers that are left, writes what is queued (at most 2 s), closes, ends the threads. */
+/* Orderly close: writes what is queued (at most 2 s), closes, ends the bus thread. All consumers must have been freed
+ * and all deliveries answered. */
 void bus_free(struct bus *b);
 DEFINE_CLEANUP(struct bus, bus_free)
 
