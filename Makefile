@@ -100,7 +100,8 @@ install: all ## install under DESTDIR/prefix
 	install -m 644 services/linkgen/recorder/* $(DESTDIR)$(datadir)/recorder
 
 print-cppflags:
-	@echo '$(CPPFLAGS)'
+	$(info $(CPPFLAGS))
+	@:
 
 clean: ## remove what was built
 	rm -rf build

@@ -10,8 +10,9 @@
 #include <pthread.h>
 
 #define BUS_INBOX_BYTES 96
-#define BUS_REQUEST_MS	1000 /* API requests and acknowledgements: JetStream answers in milliseconds or is in trouble \
-			      */
+#define BUS_REQUEST_MS                                                                                \
+	1000 /* API requests and acknowledgements: JetStream answers in milliseconds or is in trouble \
+	      */
 
 /* A library callback's way to the bus. It may come after the bus is gone, so it lives on its own. */
 struct bus_link {

@@ -98,6 +98,11 @@ export class Postgres {
 		await this.psql(bootstrapSql(), { database: "postgres" });
 	}
 
+	/** libpq's connection string of the superuser, for the tests of modules. */
+	superuserConninfo() {
+		return `host=${path.join(this.dir, "socket")} port=${this.port} dbname=rushes user=postgres`;
+	}
+
 	/** Runs SQL as the superuser through the private socket. Returns psql's unaligned output. */
 	async psql(sql, { database = "rushes", args = [] } = {}) {
 		const child = run("psql",

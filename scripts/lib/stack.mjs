@@ -161,6 +161,11 @@ export class Stack {
 		return removeInstance(this.dir);
 	}
 
+	/** Ends every process at once, without waiting: for the exit of a program that cannot wait. */
+	killAll() {
+		for (const record of readRecords(this.dir)) signalProcess(record, "SIGKILL");
+	}
+
 	// Mischief for tests.
 
 	async kill(service) {

@@ -37,8 +37,8 @@ static void test_hostile_answers(void **state _unused_)
 	    "<!DOCTYPE a [<!ENTITY x \"yyyy\">]><Error><Code>&x;</Code></Error>",
 	    "<!DOCTYPE a SYSTEM \"file:///etc/passwd\"><Error/>",
 	    "<Error><Code>&undefined;</Code></Error>",
-	    "<Error><a><a><a><a><a><a><a><a><a><a><a><a><a><a><a><a><a/></a></a></a></a></a></a></a></a></a></a></a>"
-	    "</a></a></a></a></a></Error>",
+	    ("<Error><a><a><a><a><a><a><a><a><a><a><a><a><a><a><a><a><a/></a></a></a></a></a></a></a></a></a></a></a>"
+	     "</a></a></a></a></a></Error>"),
 	    "<Error><Code>\xff\xfe</Code></Error>",
 	    "<Error/><Error/>",
 	};
@@ -56,12 +56,12 @@ static void test_long_text_is_refused(void **state _unused_)
 	assert_non_null(text);
 	int n = snprintf(text, 64, "<Error><Message>");
 	memset(text + n, 'x', S3_XML_TEXT_MAX);
-	strcpy(text + n + S3_XML_TEXT_MAX, "</Message></Error>");
+	memcpy(text + n + S3_XML_TEXT_MAX, "</Message></Error>", sizeof "</Message></Error>");
 	struct s3_error got;
 	struct error e = {0};
 	assert_int_equal(s3_xml_error(text, strlen(text), &got, &e), ERR_CORRUPT);
 	/* one byte less than the limit passes, cut for people */
-	strcpy(text + n + S3_XML_TEXT_MAX - 1, "</Message></Error>");
+	memcpy(text + n + S3_XML_TEXT_MAX - 1, "</Message></Error>", sizeof "</Message></Error>");
 	assert_int_equal(s3_xml_error(text, strlen(text), &got, &e), 0);
 	assert_int_equal(strlen(got.message), S3_MESSAGE_BYTES - 1);
 }
@@ -80,7 +80,7 @@ static void test_upload(void **state _unused_)
 	char long_id[S3_UPLOAD_BYTES + 64];
 	int n = snprintf(long_id, 64, "<R><UploadId>");
 	memset(long_id + n, 'u', S3_UPLOAD_BYTES);
-	strcpy(long_id + n + S3_UPLOAD_BYTES, "</UploadId></R>");
+	memcpy(long_id + n + S3_UPLOAD_BYTES, "</UploadId></R>", sizeof "</UploadId></R>");
 	assert_int_equal(s3_xml_upload(long_id, strlen(long_id), upload, &e), ERR_CORRUPT);
 }
 
