@@ -24,6 +24,7 @@
 #ifndef RUSHES_NODE_PLATFORM_H
 #define RUSHES_NODE_PLATFORM_H
 
+#include "base/metrics.h"
 #include "base/pool.h"
 #include "base/service.h"
 #include "bus/bus.h"
@@ -80,7 +81,11 @@ struct db_pool *platform_db(struct platform *p);
 struct bus *platform_bus(struct platform *p);	  /* NULL without PLATFORM_BUS or RUSHES_NATS_URL */
 struct redis *platform_redis(struct platform *p); /* NULL without PLATFORM_REDIS or RUSHES_REDIS */
 struct pool *platform_pool(struct platform *p);	  /* threads for short blocking work, such as one statement */
+struct metrics *platform_metrics(struct platform *p);
 const struct platform_config *platform_config(struct platform *p);
+
+/* "transcoder/<spool>": service and name of the own certificate's identity (DESIGN section 4). */
+const char *platform_identity(struct platform *p);
 
 /* The job engine; `node` is the own spool for kinds that are bound to it, or NULL. Drained and freed by the platform.
  */

@@ -53,9 +53,10 @@ struct worker_kind {
 
 struct worker_options {
 	struct loop *loop;
-	struct db_pool *db;  /* needs a connection per slot that talks to it, and two more */
-	struct bus *bus;     /* NULL: by polls only */
-	const char *service; /* "rushes-transcoder": stands in the lease; copied */
+	struct db_pool *db; /* needs a connection per slot that talks to it, and two more */
+	struct bus *bus;    /* NULL: by polls only */
+	const char
+	    *identity; /* "transcoder/<spool>", the certificate's; with "#<process>" it is the leases' worker; copied */
 	const char *region;
 	struct uuid node; /* the own spool, where kinds are bound to it; zero: none */
 	int64_t poll_ms;  /* between polls of idle slots; 0: 2000, with jitter */
@@ -81,6 +82,9 @@ DEFINE_CLEANUP(struct worker, worker_free)
  * publisher's sweep. Any thread. `bus` NULL does nothing. */
 void worker_hint(struct bus *bus, const char *region, enum job_kind kind, const struct uuid *node,
 		 const struct uuid *job, const struct trace *trace);
+
+/* The same for the rows (job, kind, node) that a step's function returned. */
+void worker_hint_rows(struct bus *bus, const char *region, const struct db_result *rows, const struct trace *trace);
 
 struct worker_stats {
 	unsigned slots, running;
