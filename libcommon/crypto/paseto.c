@@ -218,8 +218,10 @@ int paseto_key_id(const char *token, char **ret, struct error *e)
 		return r;
 	_cleanup_(json_decrefp) json_t *object = NULL;
 	r = json_parse(footer, strlen(footer), &object, e);
-	if (r < 0)
-		return error_wrap(e, "the token's footer");
+	if (r < 0) {
+		(void)error_wrap(e, "the token's footer");
+		return r;
+	}
 	struct {
 		char *kid;
 	} f = {0};
@@ -228,8 +230,10 @@ int paseto_key_id(const char *token, char **ret, struct error *e)
 	    {0},
 	};
 	r = json_read(object, fields, true, &f, e);
-	if (r < 0)
-		return error_wrap(e, "the token's footer");
+	if (r < 0) {
+		(void)error_wrap(e, "the token's footer");
+		return r;
+	}
 	if (!key_id_valid(f.kid)) {
 		free(f.kid);
 		return error_set(e, ERR_REJECT, "the token's footer names no valid key id");

@@ -68,8 +68,10 @@ int unwrap_key(const uint8_t wrapping[KEY_BYTES], const struct wrap_context *ctx
 	uint8_t ad[WRAP_AD_BYTES];
 	size_t ad_n = associated_data(ctx, ad);
 	r = aead_open(a, wrapped + WRAP_NONCE, ad, ad_n, wrapped + WRAP_SEALED, KEY_BYTES, wrapped + WRAP_TAG, ret, e);
-	if (r < 0)
-		return error_wrap(e, "the key wrapped by %s (%s) does not open", ctx->key_id,
-				  key_purpose_to_string(ctx->purpose));
+	if (r < 0) {
+		(void)error_wrap(e, "the key wrapped by %s (%s) does not open", ctx->key_id,
+				 key_purpose_to_string(ctx->purpose));
+		return r;
+	}
 	return 0;
 }

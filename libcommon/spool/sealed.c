@@ -1,0 +1,262 @@
+#include "spool/sealed.h"
+
+#include "crypto/digest.h"
+#include "spool/codec.h"
+
+#include <assert.h>
+#include <endian.h>
+#include <errno.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#define MAGIC	"RUSHSEAL"
+#define VERSION 1
+
+/* Offsets in the header; numbers are big-endian, the rest is zero. */
+#define AT_MAGIC      0
+#define AT_VERSION    8
+#define AT_KIND	      10
+#define AT_SLOT_BYTES 12
+#define AT_ACCOUNT    16
+#define AT_RECORDING  32
+#define AT_COPY	      48
+#define AT_SEGMENT    64
+#define AT_ZERO_1     68
+#define AT_SALT	      72
+#define AT_ZERO_2     104
+#define AT_CRC	      (SEALED_HEADER_BYTES - 4)
+
+static const char *const kind_names[SEALED_KIND_MAX] = {
+    [SEALED_RAW_SEGMENT] = "raw-segment", [SEALED_RAW] = "raw", [SEALED_MAIN] = "main", [SEALED_SNAPSHOT] = "snapshot",
+    [SEALED_FILMSTRIP] = "filmstrip",
+};
+
+const char *sealed_kind_to_string(enum sealed_kind k)
+{
+	return k >= SEALED_RAW_SEGMENT && k < SEALED_KIND_MAX ? kind_names[k] : "unknown";
+}
+
+enum sealed_kind sealed_kind_from_string(const char *text)
+{
+	for (int k = SEALED_RAW_SEGMENT; k < SEALED_KIND_MAX; k++)
+		if (strcmp(text, kind_names[k]) == 0)
+			return (enum sealed_kind)k;
+	return SEALED_KIND_MAX;
+}
+
+static void put16(uint8_t *p, uint16_t v)
+{
+	v = htobe16(v);
+	memcpy(p, &v, sizeof(v));
+}
+
+static void put32(uint8_t *p, uint32_t v)
+{
+	v = htobe32(v);
+	memcpy(p, &v, sizeof(v));
+}
+
+static uint16_t get16(const uint8_t *p)
+{
+	uint16_t v;
+	memcpy(&v, p, sizeof(v));
+	return be16toh(v);
+}
+
+static uint32_t get32(const uint8_t *p)
+{
+	uint32_t v;
+	memcpy(&v, p, sizeof(v));
+	return be32toh(v);
+}
+
+void sealed_header_encode(const struct sealed_header *h, uint8_t ret[SEALED_HEADER_BYTES])
+{
+	memset(ret, 0, SEALED_HEADER_BYTES);
+	memcpy(ret + AT_MAGIC, MAGIC, sizeof(MAGIC) - 1);
+	put16(ret + AT_VERSION, VERSION);
+	put16(ret + AT_KIND, (uint16_t)h->kind);
+	put32(ret + AT_SLOT_BYTES, SEALED_SLOT_BYTES);
+	memcpy(ret + AT_ACCOUNT, h->account.b, UUID_BYTES);
+	memcpy(ret + AT_RECORDING, h->recording.b, UUID_BYTES);
+	memcpy(ret + AT_COPY, h->copy.b, UUID_BYTES);
+	put32(ret + AT_SEGMENT, h->segment);
+	memcpy(ret + AT_SALT, h->salt, SEALED_SALT_BYTES);
+	put32(ret + AT_CRC, crc32_update(0, ret, AT_CRC));
+}
+
+static bool all_zero(const uint8_t *p, size_t n)
+{
+	for (size_t i = 0; i < n; i++)
+		if (p[i])
+			return false;
+	return true;
+}
+
+int sealed_header_decode(const uint8_t data[SEALED_HEADER_BYTES], struct sealed_header *ret, struct error *e)
+{
+	if (memcmp(data + AT_MAGIC, MAGIC, sizeof(MAGIC) - 1) != 0)
+		return error_set(e, ERR_CORRUPT, "not a sealed file: the magic is missing");
+	if (get32(data + AT_CRC) != crc32_update(0, data, AT_CRC))
+		return error_set(e, ERR_CORRUPT, "the sealed file's header fails its CRC-32");
+	if (get16(data + AT_VERSION) != VERSION)
+		return error_set(e, ERR_CORRUPT, "the sealed file has version %u, known is %d",
+				 get16(data + AT_VERSION), VERSION);
+	uint16_t kind = get16(data + AT_KIND);
+	if (kind < SEALED_RAW_SEGMENT || kind >= SEALED_KIND_MAX)
+		return error_set(e, ERR_CORRUPT, "the sealed file has the unknown kind %u", kind);
+	if (get32(data + AT_SLOT_BYTES) != SEALED_SLOT_BYTES)
+		return error_set(e, ERR_CORRUPT, "the sealed file has slots of %u bytes", get32(data + AT_SLOT_BYTES));
+	uint32_t segment = get32(data + AT_SEGMENT);
+	if (!all_zero(data + AT_ZERO_1, AT_SALT - AT_ZERO_1) || !all_zero(data + AT_ZERO_2, AT_CRC - AT_ZERO_2) ||
+	    (kind != SEALED_RAW_SEGMENT && segment != 0))
+		return error_set(e, ERR_CORRUPT, "the sealed file's header has bytes set that must be zero");
+	*ret = (struct sealed_header){.kind = (enum sealed_kind)kind, .segment = segment};
+	memcpy(ret->account.b, data + AT_ACCOUNT, UUID_BYTES);
+	memcpy(ret->recording.b, data + AT_RECORDING, UUID_BYTES);
+	memcpy(ret->copy.b, data + AT_COPY, UUID_BYTES);
+	memcpy(ret->salt, data + AT_SALT, SEALED_SALT_BYTES);
+	return 0;
+}
+
+int sealed_header_read(int fd, struct sealed_header *ret, struct error *e)
+{
+	uint8_t header[SEALED_HEADER_BYTES];
+	int r = sealed_pread(fd, header, sizeof(header), 0, e);
+	return r < 0 ? r : sealed_header_decode(header, ret, e);
+}
+
+int sealed_header_expect(const struct sealed_header *found, const struct sealed_header *expected, struct error *e)
+{
+	if (!expected)
+		return 0;
+	if (found->kind != expected->kind)
+		return error_set(e, ERR_CORRUPT, "the sealed file is a %s, not a %s",
+				 sealed_kind_to_string(found->kind), sealed_kind_to_string(expected->kind));
+	if (!uuid_equal(&found->recording, &expected->recording) || !uuid_equal(&found->account, &expected->account))
+		return error_set(e, ERR_CORRUPT, "the sealed file belongs to another recording");
+	if (found->segment != expected->segment)
+		return error_set(e, ERR_CORRUPT, "the sealed file is segment %u, not %u", found->segment,
+				 expected->segment);
+	return 0;
+}
+
+uint64_t sealed_file_size(uint64_t plain)
+{
+	assert(plain / SEALED_SLOT_PAYLOAD < SEALED_SLOTS_MAX);
+	return sealed_slot_offset(plain / SEALED_SLOT_PAYLOAD) + SEALED_SLOT_OVERHEAD + plain % SEALED_SLOT_PAYLOAD;
+}
+
+bool sealed_plain_size(uint64_t file, uint64_t *ret)
+{
+	if (file < SEALED_HEADER_BYTES + SEALED_SLOT_OVERHEAD)
+		return false;
+	uint64_t slots = (file - SEALED_HEADER_BYTES) / SEALED_SLOT_BYTES;
+	uint64_t rest = (file - SEALED_HEADER_BYTES) % SEALED_SLOT_BYTES;
+	if (rest < SEALED_SLOT_OVERHEAD || slots >= SEALED_SLOTS_MAX)
+		return false;
+	*ret = slots * SEALED_SLOT_PAYLOAD + rest - SEALED_SLOT_OVERHEAD;
+	return true;
+}
+
+/* State of a scan: one slot on disk, one opened. */
+struct scanner {
+	struct sealed_codec *codec;
+	struct sha256 *sha;
+	uint8_t *disk;
+	uint8_t *room;
+};
+
+static void scanner_donep(struct scanner *s)
+{
+	sealed_codec_free(s->codec);
+	sha256_free(s->sha);
+	free(s->disk);
+	free(s->room);
+}
+
+/* Opens one slot of `n` bytes on disk. False when it is not valid; errors of the disk itself are errors. */
+static int scan_slot(struct scanner *s, int fd, uint64_t number, size_t n, struct sealed_scan *scan, bool *ret_valid,
+		     struct error *e)
+{
+	*ret_valid = false;
+	struct error why = {0};
+	uint32_t crc = 0;
+	int r = sealed_pread(fd, s->disk, n, sealed_slot_offset(number), &why);
+	if (r == 0)
+		r = sealed_codec_open(s->codec, number, s->disk, n, s->room, &crc, &why);
+	if (r == ERR_CORRUPT)
+		return 0;
+	if (r < 0)
+		return error_set(e, r, "%s", why.text);
+	size_t plain = n - SEALED_SLOT_OVERHEAD;
+	sha256_update(s->sha, s->room + SEALED_SLOT_PREFIX, plain);
+	scan->crc32 = crc32_join(scan->crc32, crc, plain);
+	scan->plain += plain;
+	*ret_valid = true;
+	return 0;
+}
+
+int sealed_scan(int fd, const uint8_t key[SEALED_KEY_BYTES], struct sealed_scan *ret, struct error *e)
+{
+	struct sealed_scan scan = {0};
+	int r = sealed_header_read(fd, &scan.header, e);
+	if (r < 0)
+		return r;
+	struct stat st;
+	if (fstat(fd, &st) < 0)
+		return error_set_errno(e, ERR_RETRY, errno, "sealed file");
+	_cleanup_(scanner_donep) struct scanner s = {0};
+	r = sealed_codec_new(&scan.header, key, &s.codec, e);
+	if (r == 0)
+		r = sha256_new(&s.sha, e);
+	if (r < 0)
+		return r;
+	s.disk = malloc(SEALED_SLOT_BYTES);
+	s.room = malloc(SEALED_SLOT_ROOM);
+	if (!s.disk || !s.room)
+		return error_nomem(e);
+	for (;;) {
+		uint64_t left = (uint64_t)st.st_size - sealed_slot_offset(scan.slots);
+		if (left < SEALED_SLOT_OVERHEAD || scan.slots >= SEALED_SLOTS_MAX)
+			break;
+		bool valid;
+		r = scan_slot(&s, fd, scan.slots, (size_t)MIN(left, (uint64_t)SEALED_SLOT_BYTES), &scan, &valid, e);
+		if (r < 0)
+			return r;
+		if (!valid)
+			break;
+		if (left < SEALED_SLOT_BYTES) {
+			scan.complete = true;
+			break;
+		}
+		scan.slots++;
+	}
+	sha256_finish(s.sha, scan.sha256);
+	*ret = scan;
+	return 0;
+}
+
+int sealed_complete(int fd, const uint8_t key[SEALED_KEY_BYTES], struct sealed_scan *scan, struct error *e)
+{
+	if (scan->complete)
+		return 0;
+	assert(scan->plain == scan->slots * SEALED_SLOT_PAYLOAD);
+	_cleanup_(sealed_codec_freep) struct sealed_codec *codec = NULL;
+	int r = sealed_codec_new(&scan->header, key, &codec, e);
+	if (r < 0)
+		return r;
+	uint8_t final[SEALED_SLOT_OVERHEAD];
+	r = sealed_codec_seal(codec, scan->slots, NULL, 0, final, NULL, e);
+	if (r < 0)
+		return r;
+	if (ftruncate(fd, (off_t)sealed_slot_offset(scan->slots)) < 0)
+		return error_set_errno(e, ERR_RETRY, errno, "a torn sealed file cannot be cut");
+	r = sealed_pwrite(fd, final, sizeof(final), sealed_slot_offset(scan->slots), e);
+	if (r < 0)
+		return r;
+	if (fsync(fd) < 0)
+		return error_set_errno(e, ERR_RETRY, errno, "a sealed file cannot be flushed");
+	scan->complete = true;
+	return 0;
+}
