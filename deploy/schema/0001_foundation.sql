@@ -4,7 +4,8 @@
 
 create schema if not exists rushes;
 revoke all on schema rushes from public;
-alter default privileges in schema rushes revoke execute on functions from public;
+-- per schema this default can only be widened, so it is the owner's for all schemas
+alter default privileges revoke execute on functions from public;
 
 -- All SQL time comes from here. Test builds replace the body; nothing else may.
 create function rushes.rushes_now() returns timestamptz

@@ -77,7 +77,7 @@ create function rushes.push_facts(p_recording uuid, p_since timestamptz)
 		from rushes.job_done d
 		where d.recording = p_recording and d.kind = 'push' and d.day >= (p_since at time zone 'UTC')::date
 	) pushes
-	order by file_kind, target, at desc
+	order by file_kind, target, at desc, (state = 'done') desc
 $$;
 
 -- Delivery, per file and target, and the two words that people use for it.

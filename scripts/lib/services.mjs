@@ -70,10 +70,12 @@ export function serviceEnvironment(stack, service) {
 	return { ...common(stack, service), ...OWN[service](stack), ...stack.overrides[service] };
 }
 
-/** The environment of rushesctl; `migrate` runs as the schema's owner. */
-export function ctlEnvironment(stack, identity = "ctl") {
+/** The environment of rushesctl: migrations run as the schema's owner. */
+export function ctlEnvironment(stack) {
 	return {
-		RUSHES_DATABASE: stack.postgres.conninfo(identity),
+		RUSHES_DATABASE: stack.postgres.conninfo("ctl"),
+		RUSHES_MIGRATE_DATABASE: stack.postgres.conninfo("migrate"),
+		RUSHES_SCHEMA_PATH: path.join(stack.root, "deploy", "schema"),
 		RUSHES_LINK_PEPPER_FILE: stack.keyFile("link-pepper"),
 		RUSHES_VAULT_PUBLIC_KEY_FILE: `${stack.keyFile("vault")}.pub`,
 		RUSHES_LINKGEN_URL: stack.linkgenUrl,

@@ -110,7 +110,7 @@ export class Stack {
 		await Promise.all([this.postgres.start(), this.nats.start(), this.redis.start()]);
 		await this.postgres.bootstrap();
 		for (const purpose of KEY_PURPOSES) await this.ctl(["key", "generate", purpose, "--out", this.keyFile(purpose)], { json: false });
-		await this.ctl(["migrate"], { identity: "migrate", json: false });
+		await this.ctl(["migrate"], { json: false });
 	}
 
 	/** Starts one service and waits until it says that it is ready. */
@@ -199,11 +199,11 @@ export class Stack {
 	}
 
 	/** Runs rushesctl as the operator; resolves to what it printed as JSON (or text with `json: false`). */
-	async ctl(args, { identity = "ctl", json = true } = {}) {
+	async ctl(args, { json = true } = {}) {
 		const binary = path.join(this.build, "bin", "rushesctl");
 		try {
 			const { stdout } = await run(binary, json ? [...args, "--json"] : args, {
-				env: { PATH: process.env.PATH, LANG: "C.UTF-8", ...ctlEnvironment(this, identity) },
+				env: { PATH: process.env.PATH, LANG: "C.UTF-8", ...ctlEnvironment(this) },
 				cwd: this.root,
 				maxBuffer: 16 * 1024 * 1024,
 			});
