@@ -78,7 +78,7 @@ static int check(enum target_kind kind, const struct target_endpoint *t, struct 
 {
 	if (t->path && has_dots(t->path))
 		return error_set(e, ERR_REJECT, "path: holds . or ..");
-	if (kind == TARGET_FILE && t->path[0] != '/')
+	if (kind == TARGET_FILE && (!t->path || t->path[0] != '/'))
 		return error_set(e, ERR_REJECT, "path: must begin with /");
 	if (kind == TARGET_S3 && t->path && t->path[0] == '/')
 		return error_set(e, ERR_REJECT, "path: object names do not begin with /");

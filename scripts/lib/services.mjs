@@ -70,7 +70,7 @@ export function serviceEnvironment(stack, service) {
 	return { ...common(stack, service), ...OWN[service](stack), ...stack.overrides[service] };
 }
 
-/** The environment of rushesctl: migrations run as the schema's owner. */
+/** The environment of rushesctl, for the operator's role; `migrate` alone uses the schema owner's. */
 export function ctlEnvironment(stack) {
 	return {
 		RUSHES_DATABASE: stack.postgres.conninfo("ctl"),

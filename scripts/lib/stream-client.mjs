@@ -5,7 +5,7 @@ import { createRequire } from "node:module";
 import { setTimeout as delay } from "node:timers/promises";
 import { crc32 } from "./crc32.mjs";
 
-const WebSocket = createRequire("/usr/share/nodejs/")("ws");
+const WebSocket = createRequire(import.meta.url)("/usr/share/nodejs/ws");
 
 export const SUBPROTOCOL = "rushes.stream.v1";
 const WINDOW_BYTES = 4 * 1024 * 1024;

@@ -200,7 +200,7 @@ static int read_common(struct parser *p, const char *name, size_t n, const char 
 			return error_set(e, ERR_REJECT, "%s takes no value", common[i].name);
 		if (common[i].flag)
 			*common[i].flag = true;
-		else if (!(*common[i].text = take_value(p, equals)))
+		else if (common[i].text && !(*common[i].text = take_value(p, equals)))
 			return error_set(e, ERR_REJECT, "%s wants a value", common[i].name);
 		return 1;
 	}
