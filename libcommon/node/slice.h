@@ -1,0 +1,21 @@
+/* The sweep of one service's slice of the retention rules: copies that are due turn `going`, wherever they lie (DESIGN
+ * section 7). The rules of a slice stand in the database; any number of processes may sweep the same one. */
+#ifndef RUSHES_NODE_SLICE_H
+#define RUSHES_NODE_SLICE_H
+
+#include "base/metrics.h"
+#include "store/db.h"
+
+/* A sweep refuses to work while its clock and PostgreSQL's differ by more. */
+#define SLICE_CLOCK_SKEW_MS 60000
+
+/* Copies decided by one statement. */
+#define SLICE_BATCH 100
+
+/* Sweeps until nothing more is due. `slice` is the service's name: "ingest", "transcoder", "storage-pusher", "janitor".
+ * Logs each decision with its ids. ERR_DENIED while the clocks differ, ERR_RETRY while the installation is being
+ * restored or the database is away: then nothing was decided. Blocks: off the loop. */
+int slice_sweep(struct db_pool *db, const char *slice, struct metrics *metrics, unsigned *ret_decided,
+		struct error *e) _must_check_;
+
+#endif

@@ -1,0 +1,76 @@
+/* A spool: the folder of one disk that holds sealed files, and the superblock whose UUID is the node (DESIGN sections 1
+ *and 6). A host name is not an identity: an empty disk gets a new UUID and can never confirm that files are gone.
+ *
+ *	<path>/superblock.json		the node's UUID, region and service; written once
+ *	<path>/copies/<xx>/<copy>.sealed	one file per copy; <xx> are the last two digits of the copy's UUID
+ *
+ * Only the process that holds the spool's lock creates or unlinks files in it. Functions may block: off the loop. */
+#ifndef RUSHES_NODE_SPOOL_H
+#define RUSHES_NODE_SPOOL_H
+
+#include "base/error.h"
+#include "base/uuid.h"
+
+#include <stdbool.h>
+
+/* "copies/xx/<uuid>.sealed" and its end. */
+#define SPOOL_LOCATION_BYTES 64
+
+struct spool_options {
+	const char *path;    /* an existing folder of this account's alone */
+	const char *region;  /* must be what the superblock says, once there is one */
+	const char *service; /* "ingest" or "transcoder"; likewise */
+	/* Room that is kept free: below it the spool takes nothing new (promise 7). */
+	uint64_t reserve_bytes;
+};
+
+struct spool;
+
+/* Locks the spool, reads its superblock or makes one in an empty folder. ERR_FATAL when another process holds it, when
+ * it belongs to another region or service, or when the folder holds files but no superblock. */
+int spool_open(const struct spool_options *o, struct spool **ret, struct error *e) _must_check_;
+void spool_free(struct spool *s);
+DEFINE_CLEANUP(struct spool, spool_free)
+
+const struct uuid *spool_node(const struct spool *s);
+const char *spool_node_text(const struct spool *s); /* the same as text */
+const char *spool_service(const struct spool *s);
+const char *spool_region(const struct spool *s);
+
+/* Where a copy lies, relative to the spool: what its row says as `location`. */
+void spool_location(const struct uuid *copy, char ret[SPOOL_LOCATION_BYTES]);
+
+/* A new empty file for a copy, open for reading and writing; the caller closes it. Not durable before spool_sync().
+ * ERR_CONFLICT when it is there already, ERR_FULL when the disk is. */
+int spool_create(struct spool *s, const struct uuid *copy, int *ret_fd, struct error *e) _must_check_;
+
+/* Makes the file's entry in its folder durable; the file's own bytes are the caller's to flush. */
+int spool_sync(struct spool *s, const struct uuid *copy, struct error *e) _must_check_;
+
+/* Opens a copy's file with O_RDONLY or O_RDWR. ERR_NOTFOUND when there is none. */
+int spool_open_copy(struct spool *s, const struct uuid *copy, int flags, int *ret_fd, struct error *e) _must_check_;
+
+/* Unlinks and flushes the folder: when it returns 0 the file is gone for good. `*ret_was_there` (may be NULL) tells
+ * whether there was one. */
+int spool_remove(struct spool *s, const struct uuid *copy, bool *ret_was_there, struct error *e) _must_check_;
+
+/* Removes a file that is no copy's by its path relative to the spool. Refuses the superblock. */
+int spool_remove_stray(struct spool *s, const char *name, struct error *e) _must_check_;
+
+/* Each file below the spool but the superblock: `name` relative to the spool, `copy` NULL when the name is no copy's.
+ * Stops at the first negative result, which it returns. */
+typedef int spool_visit(void *arg, const char *name, const struct uuid *copy, struct error *e);
+int spool_walk(struct spool *s, spool_visit *visit, void *arg, struct error *e) _must_check_;
+
+/* Size of the file system and what an unprivileged process may still use of it, in bytes. */
+int spool_room(struct spool *s, uint64_t *ret_capacity, uint64_t *ret_free, struct error *e) _must_check_;
+
+/* Whether `bytes` more can be taken without touching the reserve, and the spool may be written at all. Any thread. */
+bool spool_admits(struct spool *s, uint64_t bytes);
+
+/* After a failed write or flush nothing new is written until a restart: the disk's word is no longer good. Any thread.
+ */
+void spool_set_read_only(struct spool *s);
+bool spool_is_read_only(const struct spool *s);
+
+#endif
