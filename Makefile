@@ -43,7 +43,7 @@ UNIT_BIN := $(UNIT_SRC:tests/unit/%.c=$(BUILD)/tests/%)
 INTEGRATION_SRC := $(sort $(wildcard tests/integration/test_*.c))
 INTEGRATION_BIN := $(INTEGRATION_SRC:tests/integration/%.c=$(BUILD)/tests/integration/%)
 
-.PHONY: print-cppflags all test unit integration-build lint format install clean help
+.PHONY: print-cppflags kill9 all test unit integration-build lint format install clean help
 .DEFAULT_GOAL := all
 .SECONDARY:
 
@@ -87,6 +87,10 @@ integration-build: $(INTEGRATION_BIN) all ## build what the integration tests st
 test: ## run every suite, as CI does
 	@scripts/test
 
+TIMES ?= 20
+kill9: all ## kill every service in mid-recording, TIMES=20 times
+	@KILL9_TIMES=$(TIMES) node --test --test-reporter=spec tests/e2e/kill9.test.mjs
+
 lint: ## formatting, layers, cppcheck, clang-tidy, shellcheck
 	@scripts/lint
 
@@ -107,6 +111,6 @@ clean: ## remove what was built
 	rm -rf build
 
 help: ## this list
-	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
+	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/  \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
 
 -include $(COMMON_OBJ:.o=.d) $(patsubst %.c,$(BUILD)/%.d,$(wildcard services/*/*.c tests/unit/*.c tests/integration/*.c))
