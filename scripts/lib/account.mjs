@@ -23,7 +23,16 @@ export function serverAccount() {
 	if (process.getuid() !== 0) return null;
 	const account = lookUp();
 	if (account) return account;
-	execFileSync("useradd", ["--system", "--user-group", "--no-create-home", "--home-dir", "/nonexistent", "--shell", "/usr/sbin/nologin", ACCOUNT_NAME]);
+	execFileSync("useradd", [
+		"--system",
+		"--user-group",
+		"--no-create-home",
+		"--home-dir",
+		"/nonexistent",
+		"--shell",
+		"/usr/sbin/nologin",
+		ACCOUNT_NAME,
+	]);
 	return lookUp();
 }
 

@@ -10,12 +10,33 @@ function issue({ name, dir, subject, extensions, issuer }) {
 	const certificate = path.join(dir, `${name}.crt`);
 	const key = path.join(dir, `${name}.key`);
 	const config = path.join(dir, `${name}.cnf`);
-	fs.writeFileSync(config, `[req]\ndistinguished_name = dn\nx509_extensions = ext\n[dn]\n[ext]\n${extensions.join("\n")}\n`);
+	fs.writeFileSync(
+		config,
+		`[req]\ndistinguished_name = dn\nx509_extensions = ext\n[dn]\n[ext]\n${extensions.join("\n")}\n`,
+	);
 	const sign = issuer ? ["-CA", issuer.certificate, "-CAkey", issuer.key] : [];
 	execFileSync(
 		"openssl",
-		["req", "-x509", "-config", config, "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-noenc", "-days", DAYS,
-			"-subj", subject, "-keyout", key, "-out", certificate, ...sign],
+		[
+			"req",
+			"-x509",
+			"-config",
+			config,
+			"-newkey",
+			"ec",
+			"-pkeyopt",
+			"ec_paramgen_curve:prime256v1",
+			"-noenc",
+			"-days",
+			DAYS,
+			"-subj",
+			subject,
+			"-keyout",
+			key,
+			"-out",
+			certificate,
+			...sign,
+		],
 		{ stdio: ["ignore", "ignore", "pipe"] },
 	);
 	fs.chmodSync(key, 0o600);
@@ -45,13 +66,20 @@ export function makeCertificates(dir) {
 		name: "ca",
 		dir,
 		subject: "/O=rushes/CN=rushes development authority",
-		extensions: ["basicConstraints = critical,CA:TRUE,pathlen:0", "keyUsage = critical,keyCertSign,cRLSign", "subjectKeyIdentifier = hash"],
+		extensions: [
+			"basicConstraints = critical,CA:TRUE,pathlen:0",
+			"keyUsage = critical,keyCertSign,cRLSign",
+			"subjectKeyIdentifier = hash",
+		],
 	});
 	const make = (name, subject, extensions) => issue({ name, dir, subject, extensions, issuer });
 	const services = {};
 	for (const [service, { cn }] of Object.entries(IDENTITIES)) {
-		services[service] = make(cn, `/O=rushes/CN=${cn}`,
-			leaf("clientAuth,serverAuth", `URI:rushes://${REGION}/${service}/${service}-1,${LOCAL_NAMES}`));
+		services[service] = make(
+			cn,
+			`/O=rushes/CN=${cn}`,
+			leaf("clientAuth,serverAuth", `URI:rushes://${REGION}/${service}/${service}-1,${LOCAL_NAMES}`),
+		);
 	}
 	const result = {
 		ca: issuer.certificate,

@@ -3,7 +3,15 @@ import fs from "node:fs";
 import path from "node:path";
 import { parseArgs } from "node:util";
 import { printReport } from "./demo-report.mjs";
-import { deleteRecording, isSettled, makeAccount, makeLink, openSession, isDelivered, showRecording } from "./journey.mjs";
+import {
+	deleteRecording,
+	isSettled,
+	makeAccount,
+	makeLink,
+	openSession,
+	isDelivered,
+	showRecording,
+} from "./journey.mjs";
 import { waitFor } from "./process.mjs";
 import { ROOT, Stack, removeInstance, runningIn } from "./stack.mjs";
 import { sendRecording } from "./stream-client.mjs";
@@ -14,9 +22,18 @@ const STORAGE = path.join(ROOT, "var/storage");
 const FIXTURES = path.join(ROOT, "tests/fixtures");
 
 const PORTS = {
-	linkgen: 7443, ingest: 7444, "ingest-peer": 7445, "transcoder-peer": 7446,
-	postgres: 7447, nats: 7448, redis: 7449,
-	"ingest-admin": 7451, "linkgen-admin": 7452, "transcoder-admin": 7453, "storage-pusher-admin": 7454, "janitor-admin": 7455,
+	linkgen: 7443,
+	ingest: 7444,
+	"ingest-peer": 7445,
+	"transcoder-peer": 7446,
+	postgres: 7447,
+	nats: 7448,
+	redis: 7449,
+	"ingest-admin": 7451,
+	"linkgen-admin": 7452,
+	"transcoder-admin": 7453,
+	"storage-pusher-admin": 7454,
+	"janitor-admin": 7455,
 };
 
 /** What is sent. `cuts`: shares of the file after which the client's connection is cut. */
@@ -27,6 +44,7 @@ const TAKES = [
 	{ name: "cam-h264-opus.mkv", mime: "video/x-matroska;codecs=avc1,opus" },
 	{ name: "cam-avc1-opus-1s-fragments.mp4", mime: "video/mp4;codecs=avc1.42E01E,opus" },
 	{ name: "phone-rotated90-h264-aac.mp4", mime: "video/mp4" },
+	{ name: "synthetic-fmp4-h264-aac-rotated.mp4", mime: "video/mp4" },
 ];
 const READY_LIMIT_MS = 240_000;
 
@@ -54,7 +72,11 @@ async function sendTake(stack, account, take) {
 	const link = await makeLink(stack, account);
 	const session = await openSession(stack, link);
 	const sent = await sendRecording({
-		url: session.ingest_url, ca: stack.ca, token: session.token, bytes, mime: take.mime,
+		url: session.ingest_url,
+		ca: stack.ca,
+		token: session.token,
+		bytes,
+		mime: take.mime,
 		cuts: (take.cuts ?? []).map((share) => Math.floor(bytes.length * share)),
 	});
 	return { ...sent, name: take.name, file, bytes, link };
@@ -76,7 +98,9 @@ async function follow(stack, takes) {
 		},
 		{ limitMs: READY_LIMIT_MS, pollMs: 250 },
 	).catch((error) => {
-		const late = shown.filter((one) => !isSettled(one)).map(({ id, state, jobs }) => `${id} is ${state}: ${JSON.stringify(jobs)}`);
+		const late = shown
+			.filter((one) => !isSettled(one))
+			.map(({ id, state, jobs }) => `${id} is ${state}: ${JSON.stringify(jobs)}`);
 		throw new Error(`${error.message}\n${late.join("\n")}`);
 	});
 	endLine();
@@ -87,7 +111,8 @@ const seconds = (from, to) => (from && to ? (Date.parse(to) - Date.parse(from)) 
 
 async function report(stack, take, shown) {
 	const verified = await verifyRecording(stack, shown, take);
-	if (take.resumed.length !== take.connections || take.connections < 1) verified.problems.push("a connection was made without being resumed");
+	if (take.resumed.length !== take.connections || take.connections < 1)
+		verified.problems.push("a connection was made without being resumed");
 	const main = shown.deliveries.find(({ file }) => file === "main");
 	return {
 		fixture: take.name,
@@ -108,7 +133,10 @@ async function deleteAll(stack, reports) {
 	for (const [i, one] of reports.entries()) {
 		progress(`deleting: ${i + 1} of ${reports.length}`);
 		await deleteRecording(stack, one.recording);
-		one.deleted = { certificate: await certificateOf(stack, one.recording), left: await leftOf(stack, one.recording, one.shown.copies) };
+		one.deleted = {
+			certificate: await certificateOf(stack, one.recording),
+			left: await leftOf(stack, one.recording, one.shown.copies),
+		};
 		if (!one.deleted.certificate) one.problems.push("the ledger has no entry that ends the deletion");
 		for (const thing of one.deleted.left) one.problems.push(`left after the deletion: ${thing}`);
 	}
@@ -123,7 +151,9 @@ async function demonstrate(stack) {
 	const account = await makeAccount(stack);
 	const takes = [];
 	for (const take of TAKES) {
-		progress(`sending ${take.name}${take.cuts ? `, cutting the connection ${take.cuts.length} times` : ""}`, { done: true });
+		progress(`sending ${take.name}${take.cuts ? `, cutting the connection ${take.cuts.length} times` : ""}`, {
+			done: true,
+		});
 		takes.push(await sendTake(stack, account, take));
 	}
 	const shown = await follow(stack, takes);
@@ -166,7 +196,9 @@ async function main() {
 	} catch (error) {
 		endLine();
 		await stack.remove();
-		console.error(`the demo failed: ${error.message}\nlogs: ${path.relative(process.cwd(), path.join(DIR, "log"))}`);
+		console.error(
+			`the demo failed: ${error.message}\nlogs: ${path.relative(process.cwd(), path.join(DIR, "log"))}`,
+		);
 		process.exitCode = 1;
 		return;
 	}
@@ -178,11 +210,14 @@ async function main() {
 			console.error(`did not stop in good order: ${disorderly.join(", ")}`);
 		}
 	}
-	if (flags.json) console.log(JSON.stringify({ recordings: result.reports.map(publicPart), ok: result.ok }, null, "\t"));
+	if (flags.json)
+		console.log(JSON.stringify({ recordings: result.reports.map(publicPart), ok: result.ok }, null, "\t"));
 	else printReport(stack, result.reports);
 	if (kept) {
 		out.write(`everything keeps running. Record in a browser: ${result.link.url}\n`);
-		out.write(`the certificates are signed by ${path.relative(ROOT, stack.certificates.ca)}; scripts/demo --stop ends it.\n`);
+		out.write(
+			`the certificates are signed by ${path.relative(ROOT, stack.certificates.ca)}; scripts/demo --stop ends it.\n`,
+		);
 	}
 	if (!result.ok) {
 		console.error(`not everything holds; logs: ${path.relative(process.cwd(), path.join(DIR, "log"))}`);

@@ -66,7 +66,8 @@ export async function makeLink(stack, { environment, key }, fields = {}) {
 		headers: { authorization: `Bearer ${key}` },
 		body: { environment, ...fields },
 	});
-	if (answer.status !== 201) throw new Error(`POST /v1/links answered ${answer.status}: ${answer.body.toString("utf8").slice(0, 400)}`);
+	if (answer.status !== 201)
+		throw new Error(`POST /v1/links answered ${answer.status}: ${answer.body.toString("utf8").slice(0, 400)}`);
 	return answer.json;
 }
 
@@ -74,7 +75,9 @@ export async function makeLink(stack, { environment, key }, fields = {}) {
 export async function openSession(stack, link) {
 	const answer = await request(stack, { url: `${link.url}/session`, method: "POST", body: { consent: true } });
 	if (answer.status !== 200 && answer.status !== 201)
-		throw new Error(`POST ${link.url}/session answered ${answer.status}: ${answer.body.toString("utf8").slice(0, 400)}`);
+		throw new Error(
+			`POST ${link.url}/session answered ${answer.status}: ${answer.body.toString("utf8").slice(0, 400)}`,
+		);
 	return answer.json;
 }
 
@@ -85,7 +88,11 @@ export function showRecording(stack, recording) {
 
 /** True when every delivery of a recording that was asked for is done. */
 export function isDelivered(shown) {
-	return shown.state === "closed" && shown.deliveries.length > 0 && shown.deliveries.every(({ state }) => state === "delivered");
+	return (
+		shown.state === "closed" &&
+		shown.deliveries.length > 0 &&
+		shown.deliveries.every(({ state }) => state === "delivered")
+	);
 }
 
 /** True when nothing more will happen to a recording by itself, whether it went well or not. */
@@ -108,7 +115,8 @@ export async function waitDelivered(stack, recording, limitMs = 120_000) {
 	} catch (error) {
 		throw new Error(`${error.message}; it is ${shown?.state}, its jobs: ${JSON.stringify(shown?.jobs)}`);
 	}
-	if (!isDelivered(shown)) throw new Error(`recording ${recording} is ${shown.state}, its jobs: ${JSON.stringify(shown.jobs)}`);
+	if (!isDelivered(shown))
+		throw new Error(`recording ${recording} is ${shown.state}, its jobs: ${JSON.stringify(shown.jobs)}`);
 	return shown;
 }
 

@@ -44,24 +44,31 @@ function user(service) {
 		...work.kinds.map((kind) => `jobs.${kind}.>`),
 		...(work.events ? ["events.>"] : []),
 	];
-	return { user: `CN=${cn},O=rushes`, permissions: { publish: { allow: publish }, subscribe: { allow: [`_INBOX.${cn}.>`] } } };
+	return {
+		user: `CN=${cn},O=rushes`,
+		permissions: { publish: { allow: publish }, subscribe: { allow: [`_INBOX.${cn}.>`] } },
+	};
 }
 
 function configuration({ dir, port }) {
-	return JSON.stringify({
-		server_name: "rushes-nats",
-		listen: `127.0.0.1:${port}`,
-		max_payload: 65536,
-		jetstream: { store_dir: path.join(dir, "store"), max_memory_store: 67108864, max_file_store: 1073741824 },
-		tls: {
-			cert_file: path.join(dir, "server.crt"),
-			key_file: path.join(dir, "server.key"),
-			ca_file: path.join(dir, "ca.crt"),
-			verify_and_map: true,
-			timeout: 5,
+	return JSON.stringify(
+		{
+			server_name: "rushes-nats",
+			listen: `127.0.0.1:${port}`,
+			max_payload: 65536,
+			jetstream: { store_dir: path.join(dir, "store"), max_memory_store: 67108864, max_file_store: 1073741824 },
+			tls: {
+				cert_file: path.join(dir, "server.crt"),
+				key_file: path.join(dir, "server.key"),
+				ca_file: path.join(dir, "ca.crt"),
+				verify_and_map: true,
+				timeout: 5,
+			},
+			authorization: { users: Object.keys(WORK).map(user) },
 		},
-		authorization: { users: Object.keys(WORK).map(user) },
-	}, null, "\t");
+		null,
+		"\t",
+	);
 }
 
 /** Resolves true when a server greets on the port. */
@@ -96,8 +103,13 @@ export class Nats {
 
 	async start() {
 		this.record = await startProcess({
-			dir: this.instance, name: "nats", command: "nats-server", args: ["-c", path.join(this.dir, "nats.conf")],
-			cwd: "/", account: this.account, env: { PATH: "/usr/sbin:/usr/bin:/sbin:/bin" },
+			dir: this.instance,
+			name: "nats",
+			command: "nats-server",
+			args: ["-c", path.join(this.dir, "nats.conf")],
+			cwd: "/",
+			account: this.account,
+			env: { PATH: "/usr/sbin:/usr/bin:/sbin:/bin" },
 		});
 		await waitFor("NATS answers", () => {
 			if (!isRunning(this.record)) throw new Error(`nats-server ended at once:\n${logTail(this.record.log)}`);

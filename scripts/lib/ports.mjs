@@ -27,7 +27,8 @@ function portHolder(port) {
 		if (!fs.existsSync(table)) continue;
 		for (const line of fs.readFileSync(table, "latin1").split("\n").slice(1)) {
 			const fields = line.trim().split(/\s+/);
-			if (fields.length > 9 && fields[1].endsWith(`:${wanted}`) && fields[3] === "0A") inodes.add(`socket:[${fields[9]}]`);
+			if (fields.length > 9 && fields[1].endsWith(`:${wanted}`) && fields[3] === "0A")
+				inodes.add(`socket:[${fields[9]}]`);
 		}
 	}
 	for (const pid of fs.readdirSync("/proc").filter((name) => /^\d+$/.test(name))) {

@@ -43,8 +43,12 @@ function bootstrapSql() {
 	return [
 		...roles.map((role) => `CREATE ROLE ${role} ${rights};`),
 		// services work by short statements; migrations may take their time
-		...roles.filter((role) => role !== IDENTITIES.migrate.role).map((role) =>
-			`ALTER ROLE ${role} SET statement_timeout = '12s'; ALTER ROLE ${role} SET lock_timeout = '5s';`),
+		...roles
+			.filter((role) => role !== IDENTITIES.migrate.role)
+			.map(
+				(role) =>
+					`ALTER ROLE ${role} SET statement_timeout = '12s'; ALTER ROLE ${role} SET lock_timeout = '5s';`,
+			),
 		"CREATE DATABASE rushes OWNER rushes_migrate;",
 		"REVOKE ALL ON DATABASE rushes FROM PUBLIC;",
 		"REVOKE ALL ON DATABASE postgres FROM PUBLIC;",
@@ -66,26 +70,48 @@ export class Postgres {
 		ownedFolder(dir, account);
 		ownedFolder(path.join(dir, "socket"), account);
 		const as = account ? { uid: account.uid, gid: account.gid } : {};
-		execFileSync(`${BIN}/initdb`,
-			["-D", path.join(dir, "data"), "-U", "postgres", "-E", "UTF8", "--locale=C.UTF-8", "--auth=reject", "--no-sync", "--no-instructions"],
-			{ ...as, cwd: "/", stdio: ["ignore", "ignore", "pipe"], env: { PATH: process.env.PATH, LANG: "C.UTF-8" } });
+		execFileSync(
+			`${BIN}/initdb`,
+			[
+				"-D",
+				path.join(dir, "data"),
+				"-U",
+				"postgres",
+				"-E",
+				"UTF8",
+				"--locale=C.UTF-8",
+				"--auth=reject",
+				"--no-sync",
+				"--no-instructions",
+			],
+			{ ...as, cwd: "/", stdio: ["ignore", "ignore", "pipe"], env: { PATH: process.env.PATH, LANG: "C.UTF-8" } },
+		);
 		const put = (name, content) => ownedFile(path.join(dir, "data", name), content, account);
 		put("server.crt", fs.readFileSync(certificates.server.certificate));
 		put("server.key", fs.readFileSync(certificates.server.key));
 		put("ca.crt", fs.readFileSync(certificates.ca));
 		put("hba.conf", "local all postgres peer map=bootstrap\nhostssl rushes all 127.0.0.1/32 cert map=services\n");
-		const bootstrap = account ? ["root", account.name] : [process.env.USER ?? execFileSync("id", ["-un"], { encoding: "utf8" }).trim()];
-		put("ident.conf", [
-			...bootstrap.map((user) => `bootstrap ${user} postgres`),
-			...Object.values(IDENTITIES).map(({ cn, role }) => `services ${cn} ${role}`),
-		].join("\n") + "\n");
+		const bootstrap = account
+			? ["root", account.name]
+			: [process.env.USER ?? execFileSync("id", ["-un"], { encoding: "utf8" }).trim()];
+		put(
+			"ident.conf",
+			[
+				...bootstrap.map((user) => `bootstrap ${user} postgres`),
+				...Object.values(IDENTITIES).map(({ cn, role }) => `services ${cn} ${role}`),
+			].join("\n") + "\n",
+		);
 		fs.appendFileSync(path.join(dir, "data", "postgresql.conf"), configuration(dir, this.port, this.durable));
 	}
 
 	async start() {
 		this.record = await startProcess({
-			dir: this.instance, name: "postgres", command: `${BIN}/postgres`, args: ["-D", path.join(this.dir, "data")],
-			cwd: "/", account: this.account,
+			dir: this.instance,
+			name: "postgres",
+			command: `${BIN}/postgres`,
+			args: ["-D", path.join(this.dir, "data")],
+			cwd: "/",
+			account: this.account,
 		});
 		await waitFor("PostgreSQL answers", async () => {
 			if (!isRunning(this.record)) throw new Error(`PostgreSQL ended at once:\n${logTail(this.record.log)}`);
@@ -105,10 +131,28 @@ export class Postgres {
 
 	/** Runs SQL as the superuser through the private socket. Returns psql's unaligned output. */
 	async psql(sql, { database = "rushes", args = [] } = {}) {
-		const child = run("psql",
-			["-X", "-q", "-v", "ON_ERROR_STOP=1", "-h", path.join(this.dir, "socket"), "-p", String(this.port), "-U", "postgres", "-d", database,
-				"-At", ...args, "-f", "-"],
-			{ maxBuffer: 64 * 1024 * 1024, env: { PATH: process.env.PATH, LANG: "C.UTF-8", PGTZ: "UTC" } });
+		const child = run(
+			"psql",
+			[
+				"-X",
+				"-q",
+				"-v",
+				"ON_ERROR_STOP=1",
+				"-h",
+				path.join(this.dir, "socket"),
+				"-p",
+				String(this.port),
+				"-U",
+				"postgres",
+				"-d",
+				database,
+				"-At",
+				...args,
+				"-f",
+				"-",
+			],
+			{ maxBuffer: 64 * 1024 * 1024, env: { PATH: process.env.PATH, LANG: "C.UTF-8", PGTZ: "UTC" } },
+		);
 		child.child.stdin.end(sql);
 		return (await child).stdout;
 	}
@@ -122,7 +166,9 @@ export class Postgres {
 	/** libpq's connection string of a service. */
 	conninfo(service) {
 		const { certificate, key } = this.certificates.services[service];
-		return `host=localhost hostaddr=127.0.0.1 port=${this.port} dbname=rushes user=${IDENTITIES[service].role} ` +
-			`sslmode=verify-full sslrootcert=${this.certificates.ca} sslcert=${certificate} sslkey=${key}`;
+		return (
+			`host=localhost hostaddr=127.0.0.1 port=${this.port} dbname=rushes user=${IDENTITIES[service].role} ` +
+			`sslmode=verify-full sslrootcert=${this.certificates.ca} sslcert=${certificate} sslkey=${key}`
+		);
 	}
 }

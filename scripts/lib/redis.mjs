@@ -36,33 +36,44 @@ export class Redis {
 		put("server.crt", fs.readFileSync(certificates.server.certificate));
 		put("server.key", fs.readFileSync(certificates.server.key));
 		put("ca.crt", fs.readFileSync(certificates.ca));
-		put("redis.conf", [
-			"bind 127.0.0.1",
-			"port 0",
-			`tls-port ${this.port}`,
-			`tls-cert-file "${dir}/server.crt"`,
-			`tls-key-file "${dir}/server.key"`,
-			`tls-ca-cert-file "${dir}/ca.crt"`,
-			"tls-auth-clients yes",
-			'tls-protocols "TLSv1.2 TLSv1.3"',
-			`aclfile "${dir}/users.acl"`,
-			`dir "${dir}"`,
-			"daemonize no",
-			'save ""',
-			"appendonly no",
-			"maxmemory 64mb",
-			"maxmemory-policy allkeys-lru",
-		].join("\n") + "\n");
+		put(
+			"redis.conf",
+			[
+				"bind 127.0.0.1",
+				"port 0",
+				`tls-port ${this.port}`,
+				`tls-cert-file "${dir}/server.crt"`,
+				`tls-key-file "${dir}/server.key"`,
+				`tls-ca-cert-file "${dir}/ca.crt"`,
+				"tls-auth-clients yes",
+				'tls-protocols "TLSv1.2 TLSv1.3"',
+				`aclfile "${dir}/users.acl"`,
+				`dir "${dir}"`,
+				"daemonize no",
+				'save ""',
+				"appendonly no",
+				"maxmemory 64mb",
+				"maxmemory-policy allkeys-lru",
+			].join("\n") + "\n",
+		);
 	}
 
 	/** Resolves true when the server takes a TLS connection of a service and answers it (with a demand to log in). */
 	greets() {
 		const { certificate, key } = this.certificates.services.linkgen;
 		return new Promise((resolve) => {
-			const socket = tls.connect({
-				host: "127.0.0.1", port: this.port, servername: "localhost", timeout: 1000,
-				ca: fs.readFileSync(this.certificates.ca), cert: fs.readFileSync(certificate), key: fs.readFileSync(key),
-			}, () => socket.write("PING\r\n"));
+			const socket = tls.connect(
+				{
+					host: "127.0.0.1",
+					port: this.port,
+					servername: "localhost",
+					timeout: 1000,
+					ca: fs.readFileSync(this.certificates.ca),
+					cert: fs.readFileSync(certificate),
+					key: fs.readFileSync(key),
+				},
+				() => socket.write("PING\r\n"),
+			);
 			socket.once("data", (data) => {
 				resolve(data.toString("latin1").startsWith("-NOAUTH"));
 				socket.destroy();
@@ -75,8 +86,12 @@ export class Redis {
 
 	async start() {
 		this.record = await startProcess({
-			dir: this.instance, name: "redis", command: "redis-server", args: [path.join(this.dir, "redis.conf")],
-			cwd: "/", account: this.account,
+			dir: this.instance,
+			name: "redis",
+			command: "redis-server",
+			args: [path.join(this.dir, "redis.conf")],
+			cwd: "/",
+			account: this.account,
 		});
 		await waitFor("Redis answers", () => {
 			if (!isRunning(this.record)) throw new Error(`redis-server ended at once:\n${logTail(this.record.log)}`);

@@ -3,7 +3,13 @@ import path from "node:path";
 import { IDENTITIES, REGION, SERVICES } from "./identities.mjs";
 
 /** Ports of an instance by name: two peers' listeners, two public fronts, an admin endpoint per service. */
-export const SERVICE_PORTS = ["linkgen", "ingest", "ingest-peer", "transcoder-peer", ...SERVICES.map((service) => `${service}-admin`)];
+export const SERVICE_PORTS = [
+	"linkgen",
+	"ingest",
+	"ingest-peer",
+	"transcoder-peer",
+	...SERVICES.map((service) => `${service}-admin`),
+];
 
 export const binaryOf = (service) => (service === "ctl" ? "rushesctl" : `rushes-${service}`);
 

@@ -12,7 +12,16 @@ import { SERVICES } from "./identities.mjs";
 import { Nats } from "./nats.mjs";
 import { freePorts, requireFree } from "./ports.mjs";
 import { Postgres } from "./postgres.mjs";
-import { isRunning, logTail, readRecords, signalProcess, startProcess, stopProcess, waitFor, waitGone } from "./process.mjs";
+import {
+	isRunning,
+	logTail,
+	readRecords,
+	signalProcess,
+	startProcess,
+	stopProcess,
+	waitFor,
+	waitGone,
+} from "./process.mjs";
 import { Redis } from "./redis.mjs";
 import { KEY_PURPOSES, SERVICE_PORTS, binaryOf, ctlEnvironment, serviceEnvironment } from "./services.mjs";
 
@@ -25,13 +34,16 @@ export const ROOT = path.resolve(path.dirname(fileURLToPath(import.meta.url)), "
 /** GET on a loopback port without TLS. Resolves to {status, body}; status 0 when nobody answers. */
 export function httpGet(port, route, limitMs = 2000) {
 	return new Promise((resolve) => {
-		const request = http.get({ host: "127.0.0.1", port, path: route, timeout: limitMs, agent: false }, (response) => {
-			let body = "";
-			response.setEncoding("utf8");
-			response.on("data", (text) => (body += text));
-			response.on("end", () => resolve({ status: response.statusCode, body }));
-			response.on("error", () => resolve({ status: 0, body: "" }));
-		});
+		const request = http.get(
+			{ host: "127.0.0.1", port, path: route, timeout: limitMs, agent: false },
+			(response) => {
+				let body = "";
+				response.setEncoding("utf8");
+				response.on("data", (text) => (body += text));
+				response.on("end", () => resolve({ status: response.statusCode, body }));
+				response.on("error", () => resolve({ status: 0, body: "" }));
+			},
+		);
 		request.on("timeout", () => request.destroy());
 		request.on("error", () => resolve({ status: 0, body: "" }));
 	});
@@ -69,7 +81,15 @@ export class Stack {
 	 * `dir`: the instance's folder, which must hold nothing but logs. `ports`: by name, or none for free ones.
 	 * `storage`: folder of the `file` target. `build`: folder with bin/. `overrides`: {service: {RUSHES_*: value}}.
 	 */
-	constructor({ dir, ports, storage, build = path.join(ROOT, "build/gcc"), durable = true, logLevel = "info", overrides = {} }) {
+	constructor({
+		dir,
+		ports,
+		storage,
+		build = path.join(ROOT, "build/gcc"),
+		durable = true,
+		logLevel = "info",
+		overrides = {},
+	}) {
 		Object.assign(this, { dir, fixedPorts: ports, build, durable, logLevel, overrides, root: ROOT });
 		this.storage = storage ?? path.join(dir, "storage");
 		this.services = {};
@@ -87,7 +107,10 @@ export class Stack {
 	async prepare() {
 		this.ports = this.fixedPorts;
 		if (this.ports) await requireFree(this.ports);
-		else this.ports = Object.fromEntries((await freePorts(PORT_NAMES.length)).map((port, i) => [PORT_NAMES[i], port]));
+		else
+			this.ports = Object.fromEntries(
+				(await freePorts(PORT_NAMES.length)).map((port, i) => [PORT_NAMES[i], port]),
+			);
 		this.ingestUrl = `wss://localhost:${this.ports.ingest}`;
 		this.linkgenUrl = `https://localhost:${this.ports.linkgen}`;
 
@@ -109,7 +132,8 @@ export class Stack {
 		this.redis.create(path.join(this.dir, "secrets"));
 		await Promise.all([this.postgres.start(), this.nats.start(), this.redis.start()]);
 		await this.postgres.bootstrap();
-		for (const purpose of KEY_PURPOSES) await this.ctl(["key", "generate", purpose, "--out", this.keyFile(purpose)], { json: false });
+		for (const purpose of KEY_PURPOSES)
+			await this.ctl(["key", "generate", purpose, "--out", this.keyFile(purpose)], { json: false });
 		await this.ctl(["migrate"], { json: false });
 	}
 
@@ -133,7 +157,10 @@ export class Stack {
 		await waitFor(
 			`rushes-${service} is ready`,
 			async () => {
-				if (!isRunning(record)) throw new Error(`rushes-${service} ended at its start; ${record.log} ends with:\n${logTail(record.log)}`);
+				if (!isRunning(record))
+					throw new Error(
+						`rushes-${service} ended at its start; ${record.log} ends with:\n${logTail(record.log)}`,
+					);
 				return (await httpGet(this.ports[`${service}-admin`], "/readyz")).status === 200;
 			},
 			{ limitMs },
@@ -195,7 +222,10 @@ export class Stack {
 	/** The lines of a service's log as objects. */
 	log(service) {
 		const text = fs.readFileSync(path.join(this.dir, "log", `${service}.log`), "utf8");
-		return text.split("\n").filter((line) => line.startsWith("{")).map((line) => JSON.parse(line));
+		return text
+			.split("\n")
+			.filter((line) => line.startsWith("{"))
+			.map((line) => JSON.parse(line));
 	}
 
 	/** Runs rushesctl as the operator; resolves to what it printed as JSON (or text with `json: false`). */
@@ -210,7 +240,9 @@ export class Stack {
 			return json ? JSON.parse(stdout) : stdout;
 		} catch (error) {
 			if (error.code === undefined || error.stderr === undefined) throw error;
-			const failure = new Error(`rushesctl ${args.join(" ")} (status ${error.code}): ${error.stderr.trim() || error.stdout.trim()}`);
+			const failure = new Error(
+				`rushesctl ${args.join(" ")} (status ${error.code}): ${error.stderr.trim() || error.stdout.trim()}`,
+			);
 			failure.status = error.code;
 			throw failure;
 		}

@@ -106,7 +106,11 @@ export class StreamConnection {
 /** A take that is being sent: its bytes, and how far the server is known to have them. */
 class Take {
 	constructor(options) {
-		Object.assign(this, { chunkBytes: 16 * 1024, cuts: [], mime: "video/webm", progress: async () => {}, waitFor: "saved" }, options);
+		Object.assign(
+			this,
+			{ chunkBytes: 16 * 1024, cuts: [], mime: "video/webm", progress: async () => {}, waitFor: "saved" },
+			options,
+		);
 		this.id = randomUUID();
 		this.cuts = [...this.cuts];
 		this.acked = 0;
@@ -122,7 +126,8 @@ class Take {
 	}
 
 	drain(connection) {
-		while (connection.messages.length > 0 && connection.messages[0].type !== "error") this.absorb(connection.messages.shift());
+		while (connection.messages.length > 0 && connection.messages[0].type !== "error")
+			this.absorb(connection.messages.shift());
 		if (connection.messages.length > 0) throw new StreamError(connection.messages.shift());
 		if (connection.ended) throw connection.ended;
 	}
@@ -134,7 +139,13 @@ class Take {
 		try {
 			await connection.opened;
 			connection.send({ type: "token", token: this.token });
-			connection.send({ type: "start", take: this.id, mime: this.mime, source: "camera", started_at: this.startedAt });
+			connection.send({
+				type: "start",
+				take: this.id,
+				mime: this.mime,
+				source: "camera",
+				started_at: this.startedAt,
+			});
 			const ready = await connection.nextOf("ready");
 			this.recording = ready.recording;
 			this.resumed.push(ready.offset);

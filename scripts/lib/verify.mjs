@@ -26,7 +26,7 @@ export async function probe(file) {
 export function mp4Boxes(file) {
 	const bytes = fs.readFileSync(file);
 	const boxes = [];
-	for (let at = 0; at + 8 <= bytes.length; ) {
+	for (let at = 0; at + 8 <= bytes.length;) {
 		let size = bytes.readUInt32BE(at);
 		boxes.push(bytes.toString("latin1", at + 4, at + 8));
 		if (size === 1) size = Number(bytes.readBigUInt64BE(at + 8));
@@ -59,7 +59,8 @@ const codecOf = (probed) => [probed.video?.codec_name, probed.audio?.codec_name]
 export async function verifyRecording(stack, shown, fixture) {
 	const checks = [];
 	const problems = [];
-	const check = (what, holds, detail = "") => (holds ? checks : problems).push(detail && !holds ? `${what}: ${detail}` : what);
+	const check = (what, holds, detail = "") =>
+		(holds ? checks : problems).push(detail && !holds ? `${what}: ${detail}` : what);
 
 	const own = await sha256sum(fixture.file);
 	check("raw SHA-256 equals sha256sum of what was sent", shown.sha256 === own, `${shown.sha256} is not ${own}`);
@@ -67,11 +68,15 @@ export async function verifyRecording(stack, shown, fixture) {
 	for (const segment of shown.segments) {
 		const part = fixture.bytes.subarray(segment.start_offset, segment.start_offset + segment.bytes);
 		const crc = crc32(part).toString(16).padStart(8, "0");
-		check(`CRC-32 of segment ${segment.number} (${segment.bytes} bytes from ${segment.start_offset})`, segment.crc32 === crc,
-			`${segment.crc32} is not ${crc}`);
+		check(
+			`CRC-32 of segment ${segment.number} (${segment.bytes} bytes from ${segment.start_offset})`,
+			segment.crc32 === crc,
+			`${segment.crc32} is not ${crc}`,
+		);
 		end = Math.max(end, segment.start_offset + segment.bytes);
 	}
-	if (shown.segments.length > 0) check("segments cover the whole take", end === fixture.bytes.length, `${end} of ${fixture.bytes.length} bytes`);
+	if (shown.segments.length > 0)
+		check("segments cover the whole take", end === fixture.bytes.length, `${end} of ${fixture.bytes.length} bytes`);
 
 	const files = [];
 	for (const file of shown.files) {
@@ -90,13 +95,22 @@ export async function verifyRecording(stack, shown, fixture) {
 		check(`stored ${file.kind} has the size of its row`, fs.statSync(stored).size === file.bytes);
 		const probed = await probe(stored);
 		files.push({
-			kind: file.kind, bytes: file.bytes, sha256: sum, codec: codecOf(probed), duration_s: probed.duration_s,
-			target: copy.target, location: path.relative(stack.root, stored),
+			kind: file.kind,
+			bytes: file.bytes,
+			sha256: sum,
+			codec: codecOf(probed),
+			duration_s: probed.duration_s,
+			target: copy.target,
+			location: path.relative(stack.root, stored),
 		});
 		if (file.kind === "raw") check("stored raw is what was sent", sum === own);
 		if (file.kind === "main") verifyMain(check, stored, probed);
 	}
-	for (const kind of ["main", "raw"]) check(`${kind} was stored`, files.some((file) => file.kind === kind));
+	for (const kind of ["main", "raw"])
+		check(
+			`${kind} was stored`,
+			files.some((file) => file.kind === kind),
+		);
 	return { files, checks, problems };
 }
 
@@ -106,14 +120,27 @@ function verifyMain(check, stored, probed) {
 	if (probed.video) check("main's video is H.264", probed.video.codec_name === "h264", probed.video.codec_name);
 	if (probed.audio) check("main's audio is AAC", probed.audio.codec_name === "aac", probed.audio.codec_name);
 	check("main has a duration", probed.duration_s > 0, String(probed.duration_s));
-	check("main begins with its index (faststart)", boxes.indexOf("moov") >= 0 && boxes.indexOf("moov") < boxes.indexOf("mdat"), boxes.join(" "));
+	check(
+		"main begins with its index (faststart)",
+		boxes.indexOf("moov") >= 0 && boxes.indexOf("moov") < boxes.indexOf("mdat"),
+		boxes.join(" "),
+	);
 }
 
 /** Tables that may still name a deleted recording: ids only, no content. */
 const MAY_STAY = ["recording", "ledger", "audit", "job_done", "attempt", "event"];
 
 /** What of a tombstone must be empty. */
-const TOMBSTONE_EMPTY = ["mime", "bytes", "sha256", "expected_sha256", "link", "session", "replaces", "personal_due_at"];
+const TOMBSTONE_EMPTY = [
+	"mime",
+	"bytes",
+	"sha256",
+	"expected_sha256",
+	"link",
+	"session",
+	"replaces",
+	"personal_due_at",
+];
 
 /**
  * What is left of a deleted recording that may not be: files in spools or storage (`paths`: what there was before, and
@@ -124,7 +151,8 @@ export async function leftOf(stack, recording, copies) {
 	const ids = new Set(copies.map(({ id }) => id));
 	for (const file of [...filesBelow(path.join(stack.dir, "spool")), ...filesBelow(stack.storage)]) {
 		const name = path.basename(file);
-		if (file.includes(recording) || [...ids].some((id) => name.includes(id))) left.push(path.relative(stack.root, file));
+		if (file.includes(recording) || [...ids].some((id) => name.includes(id)))
+			left.push(path.relative(stack.root, file));
 	}
 	for (const copy of copies.filter(({ target }) => target)) {
 		const file = storedPath(stack, copy);
@@ -135,18 +163,22 @@ export async function leftOf(stack, recording, copies) {
 		JOIN pg_attribute a ON a.attrelid = c.oid AND a.attname = 'recording' AND NOT a.attisdropped
 		WHERE c.relkind IN ('r', 'p') AND NOT c.relispartition`);
 	for (const { name } of tables.filter((table) => !MAY_STAY.includes(table.name))) {
-		const [{ n }] = await stack.postgres.query(`SELECT count(*) AS n FROM rushes.${name} WHERE recording = '${recording}'`);
+		const [{ n }] = await stack.postgres.query(
+			`SELECT count(*) AS n FROM rushes.${name} WHERE recording = '${recording}'`,
+		);
 		if (n > 0) left.push(`${n} rows of table ${name}`);
 	}
 	const [tombstone] = await stack.postgres.query(`SELECT * FROM rushes.recording WHERE id = '${recording}'`);
 	if (tombstone?.state !== "deleted") left.push(`the recording is ${tombstone?.state ?? "unknown"}, not deleted`);
-	for (const column of TOMBSTONE_EMPTY.filter((name) => tombstone && tombstone[name] !== null)) left.push(`recording.${column}`);
+	for (const column of TOMBSTONE_EMPTY.filter((name) => tombstone && tombstone[name] !== null))
+		left.push(`recording.${column}`);
 	return left;
 }
 
 /** Hash of the ledger's entry that ends a deletion, or null. */
 export async function certificateOf(stack, recording) {
 	const rows = await stack.postgres.query(
-		`SELECT encode(hash, 'hex') AS hash FROM rushes.ledger WHERE recording = '${recording}' AND kind = 'complete'`);
+		`SELECT encode(hash, 'hex') AS hash FROM rushes.ledger WHERE recording = '${recording}' AND kind = 'complete'`,
+	);
 	return rows.length === 1 ? rows[0].hash : null;
 }

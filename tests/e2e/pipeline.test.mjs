@@ -43,7 +43,10 @@ describe("the way of a recording", () => {
 			const { files, problems } = await verifyRecording(stack, shown, sent);
 			assert.deepEqual(problems, []);
 			const main = files.find(({ kind }) => kind === "main");
-			assert.ok(Math.abs(main.duration_s - seconds) < 0.5, `main lasts ${main.duration_s} s, the take ${seconds} s`);
+			assert.ok(
+				Math.abs(main.duration_s - seconds) < 0.5,
+				`main lasts ${main.duration_s} s, the take ${seconds} s`,
+			);
 			delivered.set(name, { sent, shown });
 		});
 	}
@@ -83,11 +86,17 @@ describe("the way of a recording", () => {
 			stack.resume("storage-pusher");
 		}
 		const shown = await waitDelivered(stack, sent.recording);
-		const plain = shown.copies.filter(({ target }) => target).map((copy) => fs.readFileSync(storedPath(stack, copy)));
-		assert.ok(plain.some((bytes) => commonRun(sent.bytes, bytes) >= 0), "the search finds the plaintext where it is");
+		const plain = shown.copies
+			.filter(({ target }) => target)
+			.map((copy) => fs.readFileSync(storedPath(stack, copy)));
+		assert.ok(
+			plain.some((bytes) => commonRun(sent.bytes, bytes) >= 0),
+			"the search finds the plaintext where it is",
+		);
 		assert.ok(sealed.length >= 3, `${sealed.length} sealed files`);
 		for (const { file, bytes } of sealed)
-			for (const secret of [sent.bytes, ...plain]) assert.equal(commonRun(secret, bytes), -1, `${file} holds plaintext`);
+			for (const secret of [sent.bytes, ...plain])
+				assert.equal(commonRun(secret, bytes), -1, `${file} holds plaintext`);
 	});
 
 	it("empties the processing node once everything is delivered", { timeout: 60_000 }, async () => {
@@ -96,7 +105,10 @@ describe("the way of a recording", () => {
 				JOIN rushes.node n ON n.id = c.node AND n.service = 'transcoder'`);
 			return n === 0;
 		});
-		assert.deepEqual(filesBelow(stack.spoolPath("transcoder")).filter((file) => file.endsWith(".sealed")), []);
+		assert.deepEqual(
+			filesBelow(stack.spoolPath("transcoder")).filter((file) => file.endsWith(".sealed")),
+			[],
+		);
 	});
 
 	it("deletes a recording without a trace but the permitted", { timeout: 60_000 }, async () => {
@@ -106,21 +118,27 @@ describe("the way of a recording", () => {
 		assert.match(await certificateOf(stack, sent.recording), /^[0-9a-f]{64}$/);
 	});
 
-	it("removes the raw from ingest when the page can no longer play it, and not before", { timeout: 60_000 }, async () => {
-		const { sent } = delivered.get("cam-vp8-opus.webm");
-		const raw = (await showRecording(stack, sent.recording)).copies.filter(({ segment }) => segment !== null);
-		assert.ok(raw.length > 0);
-		for (const copy of raw) {
-			assert.equal(copy.state, "present");
-			assert.equal(copy.rule, "raw-copied");
-		}
-		await advanceTime(stack, "61 minutes");
-		await waitFor("the raw has gone from ingest", async () =>
-			(await showRecording(stack, sent.recording)).copies.every(({ segment }) => segment === null));
-		const names = filesBelow(stack.spoolPath("ingest")).map((file) => path.basename(file));
-		for (const { id } of raw) assert.ok(!names.some((name) => name.includes(id)), `${id} is still in the spool`);
-		const [{ n }] = await stack.postgres.query(`SELECT count(*) AS n FROM rushes.ledger
+	it(
+		"removes the raw from ingest when the page can no longer play it, and not before",
+		{ timeout: 60_000 },
+		async () => {
+			const { sent } = delivered.get("cam-vp8-opus.webm");
+			const raw = (await showRecording(stack, sent.recording)).copies.filter(({ segment }) => segment !== null);
+			assert.ok(raw.length > 0);
+			for (const copy of raw) {
+				assert.equal(copy.state, "present");
+				assert.equal(copy.rule, "raw-copied");
+			}
+			await advanceTime(stack, "61 minutes");
+			await waitFor("the raw has gone from ingest", async () =>
+				(await showRecording(stack, sent.recording)).copies.every(({ segment }) => segment === null),
+			);
+			const names = filesBelow(stack.spoolPath("ingest")).map((file) => path.basename(file));
+			for (const { id } of raw)
+				assert.ok(!names.some((name) => name.includes(id)), `${id} is still in the spool`);
+			const [{ n }] = await stack.postgres.query(`SELECT count(*) AS n FROM rushes.ledger
 			WHERE recording = '${sent.recording}' AND kind = 'gone' AND rule = 'raw-copied'`);
-		assert.equal(n, raw.length);
-	});
+			assert.equal(n, raw.length);
+		},
+	);
 });

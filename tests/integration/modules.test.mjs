@@ -29,7 +29,8 @@ function environment(stack) {
 		result[`TEST_DATABASE_${name}`] = stack.postgres.conninfo(service);
 		result[`TEST_CERTIFICATE_${name}`] = stack.certificates.services[service].certificate;
 		result[`TEST_KEY_${name}`] = stack.certificates.services[service].key;
-		if (stack.redis.passwordFiles[service]) result[`TEST_REDIS_PASSWORD_FILE_${name}`] = stack.redis.passwordFiles[service];
+		if (stack.redis.passwordFiles[service])
+			result[`TEST_REDIS_PASSWORD_FILE_${name}`] = stack.redis.passwordFiles[service];
 	}
 	return result;
 }

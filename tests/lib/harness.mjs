@@ -53,7 +53,8 @@ export async function sendFixture(stack, account, name, options = {}) {
 
 /** The database's time, for every service, `interval` (SQL) ahead of the clock from now on. */
 export async function advanceTime(stack, interval) {
-	await stack.postgres.psql(`CREATE OR REPLACE FUNCTION rushes.rushes_now() RETURNS timestamptz LANGUAGE sql STABLE PARALLEL SAFE
+	await stack.postgres
+		.psql(`CREATE OR REPLACE FUNCTION rushes.rushes_now() RETURNS timestamptz LANGUAGE sql STABLE PARALLEL SAFE
 		AS $$ SELECT now() + interval '${interval}' $$`);
 }
 
