@@ -1,12 +1,11 @@
 #include "bus/bus.h"
 
 #include "base/clock.h"
+#include "base/thread.h"
 #include "bus/bus_internal.h"
 
 #include <assert.h>
-#include <signal.h>
 #include <string.h>
-#include <time.h>
 
 #define POSTS_MAX	 1024
 #define PUBLISH_MS	 1500
@@ -288,15 +287,10 @@ static void step_consumers(struct bus *b, int64_t *next_us)
 
 static void wait_for_work(struct bus *b, int64_t next_us)
 {
-	int64_t left = MIN(MAX(next_us - clock_monotonic_us(), 0), IDLE_US);
-	struct timespec at;
-	(void)clock_gettime(CLOCK_MONOTONIC, &at);
-	int64_t ns = at.tv_nsec + left * 1000;
-	at.tv_sec += ns / 1000000000;
-	at.tv_nsec = ns % 1000000000;
+	int64_t now = clock_monotonic_us();
 	(void)pthread_mutex_lock(&b->lock);
-	if (!b->work && left > 0)
-		(void)pthread_cond_timedwait(&b->wake, &b->lock, &at);
+	if (!b->work && next_us > now)
+		thread_wait(&b->wake, &b->lock, MIN(next_us, now + IDLE_US));
 	(void)pthread_mutex_unlock(&b->lock);
 }
 
@@ -348,21 +342,6 @@ static void bus_done(struct bus *b)
 	free(b);
 }
 
-static int start_thread(struct bus *b, struct error *e)
-{
-	/* signals are the loop's; the library's threads inherit the mask */
-	sigset_t all, before;
-	(void)sigfillset(&all);
-	(void)pthread_sigmask(SIG_SETMASK, &all, &before);
-	natsStatus s = nats_Open(-1);
-	int r = pthread_create(&b->thread, NULL, bus_main, b);
-	(void)pthread_sigmask(SIG_SETMASK, &before, NULL);
-	if (s != NATS_OK || r != 0)
-		return error_set(e, ERR_FATAL, "cannot start the threads of the bus");
-	(void)pthread_setname_np(b->thread, "bus");
-	return 0;
-}
-
 int bus_new(const struct bus_options *o, struct bus **ret, struct error *e)
 {
 	if (!o->url || strncmp(o->url, "tls://", 6) != 0)
@@ -376,11 +355,7 @@ int bus_new(const struct bus_options *o, struct bus **ret, struct error *e)
 	(void)pthread_mutex_init(&b->lock, NULL);
 	(void)pthread_rwlock_init(&b->use, NULL);
 	(void)pthread_cond_init(&b->changed, NULL);
-	pthread_condattr_t attributes;
-	(void)pthread_condattr_init(&attributes);
-	(void)pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
-	(void)pthread_cond_init(&b->wake, &attributes);
-	(void)pthread_condattr_destroy(&attributes);
+	thread_cond_init(&b->wake);
 	b->url = strdup(o->url);
 	b->service = strdup(o->service);
 	b->certificate = strdup(o->certificate);
@@ -393,7 +368,7 @@ int bus_new(const struct bus_options *o, struct bus **ret, struct error *e)
 	} else {
 		(void)pthread_mutex_init(&b->link->lock, NULL);
 		b->link->bus = b;
-		r = start_thread(b, e);
+		r = thread_start(&b->thread, "bus", bus_main, b, e);
 	}
 	if (r < 0) {
 		bus_done(b);

@@ -98,6 +98,12 @@ int bus_consumer_new(struct bus *b, const struct bus_consumer_options *o, struct
  * More than wanted may arrive after a reduction; return those. Any thread. */
 void bus_consumer_want(struct bus_consumer *c, unsigned n);
 
+/* How many messages wait for the consumer, asked of the broker: blocks up to 1 s. Any thread but a loop's. */
+int bus_consumer_pending(struct bus_consumer *c, uint64_t *ret, struct error *e) _must_check_;
+
+/* Begins to end it without waiting: takes no more, returns what still comes. Any thread. */
+void bus_consumer_stop(struct bus_consumer *c);
+
 /* No more messages are received once this returned; those received before stay valid. Waits for a running `receive`, so
  * not from within one. */
 void bus_consumer_free(struct bus_consumer *c);

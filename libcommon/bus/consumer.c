@@ -6,6 +6,7 @@
 
 #define ACK_WAIT_MS 30000
 #define DRAIN_MS    1000
+#define RETURN_MS   500
 #define PULL_MAX    256 /* messages of one request */
 
 struct delivery {
@@ -106,8 +107,8 @@ static void on_job(struct bus_subscription *s, natsMsg *m)
 	(void)pthread_mutex_unlock(&b->lock);
 	if (d && ours)
 		c->receive(c->arg, &d->pub);
-	else if (d)
-		bus_delivery_return(&d->pub, 0);
+	else if (d) /* late enough not to meet our own requests that still wait */
+		bus_delivery_return(&d->pub, RETURN_MS);
 }
 
 static void on_message(natsConnection *nc _unused_, natsSubscription *sub _unused_, natsMsg *m, void *closure)
@@ -205,24 +206,32 @@ static void request(struct bus *b, struct bus_consumer *c, unsigned batch)
 	(void)pthread_mutex_unlock(&b->lock);
 }
 
-static void inspect(struct bus *b, struct bus_consumer *c)
+static natsStatus pending(struct bus *b, const struct bus_consumer *c, uint64_t *ret)
 {
 	jsOptions options;
 	jsErrCode code = 0;
 	jsConsumerInfo *info = NULL;
 	(void)jsOptions_Init(&options);
 	options.Wait = BUS_REQUEST_MS;
-	const char *stream = bus_stream_to_string(c->stream);
-	natsStatus status = js_GetConsumerInfo(&info, b->js, stream, c->durable, &options, &code);
-	uint64_t pending = status == NATS_OK ? info->NumPending : 0;
+	natsStatus status =
+	    js_GetConsumerInfo(&info, b->js, bus_stream_to_string(c->stream), c->durable, &options, &code);
+	if (status == NATS_OK)
+		*ret = info->NumPending;
 	jsConsumerInfo_Destroy(info);
+	return status;
+}
+
+static void inspect(struct bus *b, struct bus_consumer *c)
+{
+	uint64_t n = 0;
+	natsStatus status = pending(b, c, &n);
 	(void)pthread_mutex_lock(&b->lock);
-	bool renew = status == NATS_OK && pull_inspected(&c->pull, pending, clock_monotonic_us());
+	bool renew = status == NATS_OK && pull_inspected(&c->pull, n, clock_monotonic_us());
 	if (status != NATS_OK || renew)
 		pull_lost(&c->pull);
 	(void)pthread_mutex_unlock(&b->lock);
 	if (renew)
-		(void)js_DeleteConsumer(b->js, stream, c->durable, &options, &code);
+		(void)js_DeleteConsumer(b->js, bus_stream_to_string(c->stream), c->durable, NULL, NULL);
 }
 
 static void free_complete(struct bus *b, struct bus_consumer *c)
@@ -324,14 +333,34 @@ void bus_consumer_want(struct bus_consumer *c, unsigned n)
 	(void)pthread_mutex_unlock(&c->bus->lock);
 }
 
+int bus_consumer_pending(struct bus_consumer *c, uint64_t *ret, struct error *e)
+{
+	struct bus *b = c->bus;
+	(void)pthread_rwlock_rdlock(&b->use);
+	natsStatus status = NATS_CONNECTION_DISCONNECTED;
+	if (b->nc && natsConnection_Status(b->nc) == NATS_CONN_STATUS_CONNECTED)
+		status = pending(b, c, ret);
+	(void)pthread_rwlock_unlock(&b->use);
+	return status == NATS_OK ? 0
+				 : error_set(e, ERR_RETRY, "asking for the backlog of %s: %s", c->durable,
+					     natsStatus_GetText(status));
+}
+
+void bus_consumer_stop(struct bus_consumer *c)
+{
+	(void)pthread_mutex_lock(&c->bus->lock);
+	c->closing = true;
+	bus_wake(c->bus);
+	(void)pthread_mutex_unlock(&c->bus->lock);
+}
+
 void bus_consumer_free(struct bus_consumer *c)
 {
 	if (!c)
 		return;
 	struct bus *b = c->bus;
+	bus_consumer_stop(c);
 	(void)pthread_mutex_lock(&b->lock);
-	c->closing = true;
-	bus_wake(b);
 	while (!c->gone)
 		(void)pthread_cond_wait(&b->changed, &b->lock);
 	(void)pthread_mutex_unlock(&b->lock);

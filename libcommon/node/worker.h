@@ -48,6 +48,9 @@ struct worker_kind {
 	enum job_kind kind;
 	unsigned slots; /* at once, 1 to WORKER_SLOTS_MAX */
 	worker_run *run;
+	/* Asked on a slot's thread before each claim: false leaves the work to others and is asked again after some
+	 * seconds (a spool without room, enough prefetched). NULL: always. */
+	bool (*may_take)(void *state);
 	void *state;
 };
 
@@ -88,7 +91,8 @@ void worker_hint_rows(struct bus *bus, const char *region, const struct db_resul
 
 struct worker_stats {
 	unsigned slots, running;
-	uint64_t claimed_by_hint, claimed_by_poll, done, failed, handed_back, cancelled, hints_stale;
+	/* a stale hint named a job that was no longer there to claim */
+	uint64_t claimed_by_hint, claimed_by_poll, done, failed, handed_back, cancelled, hints_stale, claim_failures;
 };
 
 /* Of one kind. Any thread. */

@@ -1,13 +1,12 @@
 #include "store/db.h"
 
 #include "base/clock.h"
+#include "base/thread.h"
 #include "store/db_internal.h"
 
 #include <assert.h>
 #include <poll.h>
-#include <pthread.h>
 #include <string.h>
-#include <time.h>
 
 #define BACKOFF_MIN_US 100000
 #define BACKOFF_MAX_US 2000000
@@ -46,11 +45,7 @@ int db_pool_new(const struct db_pool_options *o, struct db_pool **ret, struct er
 	p->statement_us = limit_us(o->statement_ms, 15000);
 	p->max_age_us = limit_us(o->max_age_ms, 600000);
 	(void)pthread_mutex_init(&p->lock, NULL);
-	pthread_condattr_t attributes;
-	(void)pthread_condattr_init(&attributes);
-	(void)pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
-	(void)pthread_cond_init(&p->wake, &attributes);
-	(void)pthread_condattr_destroy(&attributes);
+	thread_cond_init(&p->wake);
 	p->conninfo = strdup(o->conninfo);
 	p->application_name = strdup(o->application_name ? o->application_name : "rushes");
 	if (!p->conninfo || !p->application_name) {
@@ -165,14 +160,8 @@ static int connect_one(struct db_pool *p, int64_t deadline_us, struct db **ret, 
 
 static void wait_until(struct db_pool *p, int64_t deadline_us)
 {
-	int64_t left = MAX(deadline_us - clock_monotonic_us(), 0);
-	struct timespec at;
-	(void)clock_gettime(CLOCK_MONOTONIC, &at);
-	int64_t ns = at.tv_nsec + left % 1000000 * 1000;
-	at.tv_sec += left / 1000000 + ns / 1000000000;
-	at.tv_nsec = ns % 1000000000;
 	p->waiting++;
-	(void)pthread_cond_timedwait(&p->wake, &p->lock, &at);
+	thread_wait(&p->wake, &p->lock, deadline_us);
 	p->waiting--;
 }
 
