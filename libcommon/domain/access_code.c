@@ -48,6 +48,28 @@ int link_code_hash(const struct keyring *pepper, const char *code, uint8_t ret[H
 	return hash(pepper, message, snprintf(message, sizeof(message), "link %s", code), ret, e);
 }
 
+int link_code_derive(const struct keyring *pepper, const struct uuid *account, const char *idempotency,
+		     char ret[LINK_CODE_BYTES], struct error *e)
+{
+	char name[UUID_TEXT_BYTES];
+	char message[16 + UUID_TEXT_BYTES + LINK_IDEMPOTENCY_CHARS_MAX + 1];
+	uint8_t bytes[HMAC_BYTES];
+	if (strlen(idempotency) > LINK_IDEMPOTENCY_CHARS_MAX)
+		return error_set(e, ERR_REJECT, "an idempotency key has at most %d characters",
+				 LINK_IDEMPOTENCY_CHARS_MAX);
+	uuid_format(account, name);
+	int n = snprintf(message, sizeof(message), "link-code %s %s", name, idempotency);
+	int r = hash(pepper, message, n, bytes, e);
+	if (r < 0)
+		return r;
+	/* 26 of 32 bytes, one character each: 130 bits */
+	for (size_t i = 0; i < LINK_CODE_CHARS; i++)
+		ret[i] = alphabet[bytes[i] % 32];
+	ret[LINK_CODE_CHARS] = '\0';
+	sodium_memzero(bytes, sizeof(bytes));
+	return 0;
+}
+
 /* The id's digits without the dashes. */
 static void format_id(const struct uuid *id, char ret[2 * UUID_BYTES + 1])
 {

@@ -15,8 +15,15 @@
 #define LINK_CODE_CHARS 26
 #define LINK_CODE_BYTES (LINK_CODE_CHARS + 1)
 
+#define LINK_IDEMPOTENCY_CHARS_MAX 128
+
 /* A fresh code. */
 void link_code_new(char ret[LINK_CODE_BYTES]);
+
+/* The code that belongs to an idempotency key of an account: a repeated request gets the same short URL although the
+ * code is stored nowhere. As unguessable as the pepper. */
+int link_code_derive(const struct keyring *pepper, const struct uuid *account, const char *idempotency,
+		     char ret[LINK_CODE_BYTES], struct error *e) _must_check_;
 
 /* Whether it has the form of a code; what has not needs no question to the database. */
 bool link_code_valid(const char *code);
