@@ -71,7 +71,7 @@ grant execute on function
 	rushes.link_get(uuid, uuid), rushes.recording_get(uuid, uuid), rushes.recording_list(uuid, text, timestamptz, integer),
 	rushes.recording_delete(uuid, text, text, text), rushes.job_retry(uuid, text), rushes.deletion_overdue(interval),
 	rushes.copy_place(rushes.copy), rushes.link_state(rushes.link), rushes.push_facts(uuid, timestamptz),
-	rushes.retention_due(uuid), rushes.midnight_after_28_days(timestamptz)
+	rushes.retention_due(uuid), rushes.midnight_after_28_days(timestamptz), rushes.node_silence()
 	to rushes_ctl;
 grant select on rushes.installation, rushes.account, rushes.environment, rushes.environment_target, rushes.node,
 	rushes.recording, rushes.segment, rushes.file, rushes.copy, rushes.job, rushes.job_done, rushes.attempt, rushes.event,

@@ -164,6 +164,9 @@ static const struct db_statement create_sql = {
     "target_create",
     "SELECT rushes.target_create($1, $2::uuid, $3, $4::uuid, $5, $6, $7, $8::jsonb, $9::bytea, $10::boolean)", 10};
 
+static const struct db_statement credential_set_sql = {
+    "target_credential_set", "SELECT rushes.target_credential_set($1, $2::uuid, $3::jsonb, $4::bytea)", 4};
+
 static const struct db_statement disable_sql = {"target_disable", "SELECT rushes.target_disable($1, $2::uuid)", 2};
 
 #define TARGET_COLUMNS                                                                            \
@@ -217,6 +220,20 @@ int target_create(struct db *d, const char *actor, const struct target_new *t, s
 	    db_param_bool(t->delete_at_target),
 	};
 	return db_query(d, &create_sql, params, NULL, e);
+}
+
+int target_credential_set(struct db *d, const char *actor, const struct uuid *id, json_t *endpoint,
+			  const uint8_t *credential, size_t n, struct error *e)
+{
+	char text[UUID_TEXT_BYTES];
+	_cleanup_(freep) char *endpoint_text = json_dumps(endpoint, JSON_COMPACT);
+	_cleanup_(freep) char *bytes = malloc(DB_BYTEA_BYTES(n));
+	if (!endpoint_text || !bytes)
+		return error_nomem(e);
+	uuid_format(id, text);
+	return db_query(d, &credential_set_sql,
+			(const char *const[]){actor, text, endpoint_text, db_param_bytea(credential, n, bytes)}, NULL,
+			e);
 }
 
 int target_disable(struct db *d, const char *actor, const struct uuid *id, struct error *e)

@@ -65,6 +65,10 @@ struct target_new {
 };
 
 int target_create(struct db *d, const char *actor, const struct target_new *t, struct error *e) _must_check_;
+/* A new credential, sealed for `endpoint`, which becomes the target's. */
+int target_credential_set(struct db *d, const char *actor, const struct uuid *id, json_t *endpoint,
+			  const uint8_t *credential, size_t n, struct error *e) _must_check_;
+
 /* No new deliveries go there. */
 int target_disable(struct db *d, const char *actor, const struct uuid *id, struct error *e) _must_check_;
 
