@@ -6,6 +6,7 @@
 
 extern const struct command account_commands[];
 extern const struct command apikey_commands[];
+extern const struct command audit_commands[];
 extern const struct command env_commands[];
 extern const struct command job_commands[];
 extern const struct command key_commands[];

@@ -138,6 +138,18 @@ int ctl_print_record(struct ctl *c, const struct column *columns, json_t *value)
 	return 0;
 }
 
+int ctl_done(struct ctl *c, const char *what, const char *id)
+{
+	if (c->json) {
+		json_t *answer = json_pack("{s:s, s:s}", "done", what, "id", id);
+		output_json(answer, c->out);
+		json_decref(answer);
+	} else {
+		(void)fprintf(c->out, "%s %s\n", what, id);
+	}
+	return 0;
+}
+
 void ctl_say(struct ctl *c, const char *fmt, ...)
 {
 	if (c->json)

@@ -52,6 +52,9 @@ int ctl_confirm(struct ctl *c, struct error *e, const char *fmt, ...) _printf_(3
 int ctl_print_list(struct ctl *c, const struct column *columns, json_t *value, const char *none);
 int ctl_print_record(struct ctl *c, const struct column *columns, json_t *value);
 
+/* What was done, to what: "revoked 0193...", or {"done": "revoked", "id": "0193..."}. Always 0. */
+int ctl_done(struct ctl *c, const char *what, const char *id);
+
 /* A line for people; nothing with --json. */
 void ctl_say(struct ctl *c, const char *fmt, ...) _printf_(2, 3);
 

@@ -13,6 +13,17 @@
 static const struct noun nouns[] = {
     {"migrate", "The database's schema", migrate_commands},
     {"key", "Key files of the installation", key_commands},
+    {"account", "Customers of the installation", account_commands},
+    {"env", "Environments: how an account's recordings are treated", env_commands},
+    {"apikey", "Keys for the REST API", apikey_commands},
+    {"target", "Storage destinations", target_commands},
+    {"link", "Recording requests", link_commands},
+    {"recording", "Recordings, their files and copies", recording_commands},
+    {"job", "Work to be done", job_commands},
+    {"node", "Spools and their beats", node_commands},
+    {"retention", "The rules by which copies go", retention_commands},
+    {"ledger", "What was decided and what is gone", ledger_commands},
+    {"audit", "Who did what", audit_commands},
     {0},
 };
 

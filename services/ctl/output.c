@@ -50,6 +50,24 @@ static void append_time(struct buffer *b, const char *text)
 		(void)!buffer_append_string(b, text);
 }
 
+/* Media to the hundredth of a second, windows in the units that people set them in. */
+static void append_duration(struct buffer *b, double seconds)
+{
+	if (seconds < 120) {
+		(void)!buffer_printf(b, "%.2f s", seconds);
+		return;
+	}
+	const long long s = (long long)(seconds + 0.5);
+	const long long parts[] = {s / 86400, s / 3600 % 24, s / 60 % 60, s % 60};
+	static const char *const units[] = {"d", "h", "m", "s"};
+	bool first = true;
+	for (size_t i = 0; i < ARRAY_SIZE(parts); i++)
+		if (parts[i] > 0) {
+			(void)!buffer_printf(b, "%s%lld%s", first ? "" : " ", parts[i], units[i]);
+			first = false;
+		}
+}
+
 static void append_list(struct buffer *b, const json_t *list)
 {
 	size_t i = 0;
@@ -79,7 +97,7 @@ char *output_cell(const struct column *c, const json_t *row)
 	} else if (json_is_integer(v) && c->type == COLUMN_SIZE) {
 		append_size(&b, json_integer_value(v));
 	} else if (json_is_number(v) && c->type == COLUMN_DURATION) {
-		(void)!buffer_printf(&b, "%.2f s", json_number_value(v));
+		append_duration(&b, json_number_value(v));
 	} else if (json_is_array(v)) {
 		append_list(&b, v);
 	} else {

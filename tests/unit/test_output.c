@@ -34,6 +34,8 @@ static void cells_are_for_people(void **state _unused_)
 	cell_is(COLUMN_SIZE, "{\"v\":10737418240}", "10.0 GiB");
 	cell_is(COLUMN_NUMBER, "{\"v\":42}", "42");
 	cell_is(COLUMN_DURATION, "{\"v\":12.345}", "12.35 s");
+	cell_is(COLUMN_DURATION, "{\"v\":5400}", "1h 30m");
+	cell_is(COLUMN_DURATION, "{\"v\":125.2}", "2m 5s");
 }
 
 static void a_terminal_is_not_commanded_from_outside(void **state _unused_)
