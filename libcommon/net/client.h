@@ -27,6 +27,8 @@ int http_client_new(struct loop *l, const struct http_client_options *o, struct 
 void http_client_free(struct http_client *c);
 DEFINE_CLEANUP(struct http_client, http_client_free)
 
+struct loop *http_client_loop(struct http_client *c);
+
 struct http_client_header {
 	const char *name;
 	const char *value;
@@ -105,8 +107,8 @@ struct http_exchange_callbacks {
 		       void *arg);
 };
 
-/* Starts an exchange; source, sink and cancelled of `rq` are not used (on_source gives rq->source_bytes). What `rq`
- * points to but the body is copied. */
+/* Starts an exchange; not from inside on_head, on_body or on_source. Source, sink and cancelled of `rq` are not used
+ * (on_source gives rq->source_bytes). What `rq` points to but the body is copied. */
 int http_client_start(struct http_client *c, const struct http_client_request *rq,
 		      const struct http_exchange_callbacks *cb, void *arg, struct http_exchange **ret,
 		      struct error *e) _must_check_;
