@@ -27,7 +27,7 @@ OPT ?= $(if $(SAN),-O1,-O2)
 CFLAGS += -std=gnu17 $(OPT) -g $(WARN) $(HARDEN) $(if $(SAN),-fsanitize=$(SAN) -fno-omit-frame-pointer -fno-sanitize-recover=all)
 LDFLAGS += -pie -Wl,-z,relro,-z,now,-z,noexecstack $(if $(SAN),-fsanitize=$(SAN))
 LIBS := $(shell pkg-config --libs $(PKGS)) -lnats -lhttp_parser -lpthread
-AVLIBS := $(shell pkg-config --libs $(AVPKGS))
+AVLIBS := $(shell pkg-config --libs $(AVPKGS)) -lm
 
 COMMON_SRC := $(sort $(wildcard libcommon/*/*.c))
 COMMON_OBJ := $(COMMON_SRC:%.c=$(BUILD)/%.o)
@@ -40,7 +40,7 @@ BINARIES := $(foreach s,$(SERVICES),$(if $(wildcard services/$(s)/main.c),$(BUIL
 
 UNIT_SRC := $(sort $(wildcard tests/unit/test_*.c))
 UNIT_BIN := $(UNIT_SRC:tests/unit/%.c=$(BUILD)/tests/%)
-INTEGRATION_SRC := $(sort $(wildcard tests/integration/test_*.c))
+INTEGRATION_SRC := $(sort $(wildcard tests/integration/test_*.c tests/integration/*_probe.c))
 INTEGRATION_BIN := $(INTEGRATION_SRC:tests/integration/%.c=$(BUILD)/tests/integration/%)
 
 .PHONY: print-cppflags kill9 all test unit integration-build lint format install clean help
@@ -68,7 +68,8 @@ endef
 $(foreach s,$(SERVICES),$(eval $(call service_rules,$(s))))
 
 # A unit test may name further sources it needs in a first-line comment: /* with: services/transcoder/timeline.c */
-test_extra = $(patsubst %.c,$(BUILD)/%.o,$(shell sed -n '1s|^/\* with: \(.*\) \*/.*|\1|p' $(1)))
+# (patterns too; main.c is never meant)
+test_extra = $(patsubst %.c,$(BUILD)/%.o,$(filter-out %/main.c,$(wildcard $(shell sed -n '1s|^/\* with: \(.*\) \*/.*|\1|p' $(1)))))
 
 define test_rules
 $(2): $(patsubst %.c,$(BUILD)/%.o,$(1)) $(call test_extra,$(1)) $(COMMON_LIB)
