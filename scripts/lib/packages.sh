@@ -61,10 +61,10 @@ packages_disable_units() {
 	local name unit
 	for name in "$@"; do
 		for unit in $(dpkg -L "$name" | sed -n 's|^.*/systemd/system/\([^@/]*\.service\)$|\1|p'); do
-			packages_as_root deb-systemd-helper disable "$unit" >/dev/null 2>&1 || true
+			packages_as_root env DPKG_MAINTSCRIPT_PACKAGE="$name" deb-systemd-helper disable "$unit" || true
 		done
 		for unit in $(dpkg -L "$name" | sed -n 's|^/etc/init.d/\([^/]*\)$|\1|p'); do
-			packages_as_root update-rc.d "$unit" disable >/dev/null 2>&1 || true
+			packages_as_root update-rc.d "$unit" disable || true
 		done
 	done
 }

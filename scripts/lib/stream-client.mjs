@@ -111,7 +111,7 @@ class Take {
 			{ chunkBytes: 16 * 1024, cuts: [], mime: "video/webm", progress: async () => {}, waitFor: "saved" },
 			options,
 		);
-		this.id = randomUUID();
+		this.id ??= randomUUID();
 		this.cuts = [...this.cuts];
 		this.acked = 0;
 		this.connections = 0;
@@ -183,7 +183,7 @@ class Take {
 
 /**
  * Sends `bytes` as one recording and waits until the server says `waitFor` ("saved" or "copied").
- * `cuts`: offsets at which the client ends its own connection and resumes. `progress` is awaited before each piece.
+ * `id`: UUID of the take, to go on with one that was begun before. `cuts`: offsets at which the client ends its own connection and resumes. `progress` is awaited before each piece.
  * A lost connection is made again until `limitMs`. Resolves to {recording, connections, resumed}: `resumed` holds the
  * offset of each `ready`.
  */
