@@ -1,11 +1,8 @@
 #include "store/redis.h"
 
 #include "base/clock.h"
-#include "base/hex.h"
 #include "store/redis_internal.h"
 
-#include <assert.h>
-#include <errno.h>
 #include <fcntl.h>
 #include <openssl/crypto.h>
 #include <string.h>

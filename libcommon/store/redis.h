@@ -38,7 +38,7 @@ int redis_new(struct loop *l, const struct redis_options *o, struct redis **ret,
 void redis_free(struct redis *r);
 DEFINE_CLEANUP(struct redis, redis_free)
 
-/* Drops the connection and makes a new one: after new certificates. */
+/* Drops the connection and makes a new one: after new certificates. Not from within a callback of this object. */
 void redis_renew(struct redis *r);
 
 enum redis_outcome {
