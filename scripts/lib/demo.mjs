@@ -132,12 +132,13 @@ async function report(stack, take, shown) {
 async function deleteAll(stack, reports) {
 	for (const [i, one] of reports.entries()) {
 		progress(`deleting: ${i + 1} of ${reports.length}`);
-		await deleteRecording(stack, one.recording);
+		const { certificate } = await deleteRecording(stack, one.recording);
 		one.deleted = {
-			certificate: await certificateOf(stack, one.recording),
+			certificate,
 			left: await leftOf(stack, one.recording, one.shown.copies),
 		};
-		if (!one.deleted.certificate) one.problems.push("the ledger has no entry that ends the deletion");
+		if (certificate !== (await certificateOf(stack, one.recording)))
+			one.problems.push(`the ledger has no entry ${certificate} that ends the deletion`);
 		for (const thing of one.deleted.left) one.problems.push(`left after the deletion: ${thing}`);
 	}
 	endLine();

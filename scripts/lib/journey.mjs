@@ -120,14 +120,10 @@ export async function waitDelivered(stack, recording, limitMs = 120_000) {
 	return shown;
 }
 
-/** Deletes a recording by rushesctl and waits until everything of it is confirmed gone. */
-export async function deleteRecording(stack, recording, limitMs = 60_000) {
-	await stack.ctl(["recording", "delete", recording, "--reason", "end of the demonstration", "--yes"]);
-	await waitFor(
-		`recording ${recording} is deleted`,
-		async () => (await showRecording(stack, recording)).state === "deleted",
-		{ limitMs, pollMs: 200 },
-	);
+/** Deletes a recording by rushesctl and waits until everything of it is confirmed gone. Resolves to what it printed. */
+export function deleteRecording(stack, recording) {
+	const reason = "end of the demonstration";
+	return stack.ctl(["recording", "delete", recording, "--reason", reason, "--yes", "--wait", "--timeout", "60s"]);
 }
 
 /** The output of a program that we did not write. */
