@@ -19,6 +19,10 @@ int64_t clock_monotonic_us(void);
 /* RFC 3339 in UTC with microseconds. `ret` holds CLOCK_TEXT_BYTES. */
 void clock_format(int64_t wall_us, char ret[CLOCK_TEXT_BYTES]);
 
+/* Reads RFC 3339 with a zone ("2026-11-22T01:44:01.5Z", "...+02:00"), digits behind the microsecond are dropped. False
+ * on anything else; *ret is then untouched. */
+bool clock_parse(const char *text, int64_t *ret_wall_us) _must_check_;
+
 /* Virtual time, for tests: both clocks stand still at `wall_us` until clock_virtual_advance(). Any thread. */
 void clock_virtual_set(int64_t wall_us);
 void clock_virtual_advance(int64_t us);

@@ -6,7 +6,6 @@
 
 #include <inttypes.h>
 #include <string.h>
-#include <time.h>
 
 #define IMPLICIT	   "rushes.session.v1"
 #define AUDIENCE_CHARS_MAX 80
@@ -40,16 +39,6 @@ static void format_second(int64_t wall_us, char ret[CLOCK_TEXT_BYTES])
 {
 	clock_format(wall_us, ret);
 	memcpy(ret + 19, "Z", 2);
-}
-
-static bool parse_second(const char *text, int64_t *ret_us)
-{
-	struct tm tm = {0};
-	const char *end = strptime(text, "%Y-%m-%dT%H:%M:%SZ", &tm);
-	if (!end || *end || strlen(text) != 20)
-		return false;
-	*ret_us = (int64_t)timegm(&tm) * 1000000;
-	return true;
 }
 
 int session_token_sign(const struct keyring *keys, const char *region, const struct session_token *t, char **ret,
@@ -102,7 +91,7 @@ static int check_claims(const struct claims *c, const char *region, int64_t now_
 	if (n < 0 || (size_t)n >= sizeof(audience) || strcmp(c->audience, audience) != 0)
 		return error_set(e, ERR_DENIED, "the session token is for another region");
 	int64_t made_us, expires_us;
-	if (!parse_second(c->made, &made_us) || !parse_second(c->expires, &expires_us))
+	if (!clock_parse(c->made, &made_us) || !clock_parse(c->expires, &expires_us))
 		return error_set(e, ERR_REJECT, "the session token has a malformed time");
 	if (expires_us <= now_us)
 		return error_set(e, ERR_DENIED, "the session token has expired");
