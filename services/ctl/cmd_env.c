@@ -205,6 +205,39 @@ static int link_target(struct ctl *c, const struct uuid *account, const struct u
 	return r < 0 ? r : environment_target_set(c->db, c->actor, account, env, &target, on, e);
 }
 
+/* The environment that is to change: its id, and its name even when it was called by its id. */
+static int find_env(struct ctl *c, const struct uuid *account, const char *text, struct uuid *ret, char **ret_name,
+		    struct error *e)
+{
+	json_t *env = NULL;
+	int r = environment_find(c->db, account, text, ret, e);
+	if (r == 0)
+		r = environment_get(c->db, account, ret, &env, e);
+	if (r < 0)
+		return r;
+	*ret_name = strdup(json_string_value(json_object_get(env, "name")));
+	json_decref(env);
+	return *ret_name ? 0 : error_nomem(e);
+}
+
+static int apply_settings(struct ctl *c, const struct env_arguments *a, const struct uuid *account, bool create,
+			  struct uuid *ret, struct error *e)
+{
+	_cleanup_(freep) char *name = NULL;
+	int r = find_env(c, account, a->name, ret, &name, e);
+	if (create && r == 0)
+		return error_set(e, ERR_CONFLICT,
+				 "there is an environment %.64s already; `rushesctl env set` changes it", a->name);
+	if (r < 0 && !(create && r == ERR_NOTFOUND))
+		return r;
+	json_t *settings = settings_json(&a->settings);
+	r = 0;
+	if (create || json_object_size(settings) > 0)
+		r = environment_set(c->db, c->actor, account, name ? name : a->name, settings, ret, e);
+	json_decref(settings);
+	return r;
+}
+
 /* Settings and targets change in one transaction, or not at all. */
 static int apply(struct ctl *c, const struct env_arguments *a, bool create, struct error *e)
 {
@@ -213,18 +246,8 @@ static int apply(struct ctl *c, const struct env_arguments *a, bool create, stru
 	int r = account_find(c->db, a->account, &account, e);
 	if (r == 0)
 		r = db_tx_begin(c->db, &tx, e);
-	if (r < 0)
-		return r;
-	r = environment_find(c->db, &account, a->name, &id, e);
-	if (create && r == 0)
-		return error_set(e, ERR_CONFLICT,
-				 "there is an environment %.64s already; `rushesctl env set` changes it", a->name);
-	if (r < 0 && !(create && r == ERR_NOTFOUND))
-		return r;
-	json_t *settings = settings_json(&a->settings);
-	if (create || json_object_size(settings) > 0)
-		r = environment_set(c->db, c->actor, &account, a->name, settings, &id, e);
-	json_decref(settings);
+	if (r == 0)
+		r = apply_settings(c, a, &account, create, &id, e);
 	if (r == 0)
 		r = link_target(c, &account, &id, a->add_target, true, e);
 	if (r == 0)
