@@ -469,7 +469,7 @@ begin
 	end if;
 	return v || jsonb_build_object('copy', (
 		select jsonb_build_object('id', c.id, 'state', c.state, 'location', c.location, 'temporary', c.temporary,
-					  'upload_id', c.upload_id)
+					  'upload_id', c.upload_id, 'evidence', c.evidence)
 		from rushes.copy c where c.id = j.copy));
 end $$;
 
