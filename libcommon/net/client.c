@@ -338,19 +338,19 @@ static size_t collect(struct http_exchange *x, const char *data, size_t n)
 		x->limit = "the answer is too long";
 		return CURL_WRITEFUNC_ERROR;
 	}
-	if (!good && a->body_bytes > ERROR_BODY_READ_BYTES_MAX) {
-		x->enough = true;
-		return CURL_WRITEFUNC_ERROR;
-	}
 	return n;
 }
 
 static size_t on_body(char *data, size_t size _unused_, size_t n, void *arg)
 {
 	struct http_exchange *x = arg;
+	bool good = http_client_status_class(x->answer.status) == 0;
 	x->answer.body_bytes += n;
-	if (x->body_bytes_max && x->answer.body_bytes > x->body_bytes_max &&
-	    http_client_status_class(x->answer.status) == 0) {
+	if (!good && x->answer.body_bytes > ERROR_BODY_READ_BYTES_MAX) {
+		x->enough = true;
+		return CURL_WRITEFUNC_ERROR;
+	}
+	if (good && x->body_bytes_max && x->answer.body_bytes > x->body_bytes_max) {
 		x->result = ERR_REJECT;
 		x->limit = "the answer is too long";
 		return CURL_WRITEFUNC_ERROR;

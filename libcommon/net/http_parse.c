@@ -231,6 +231,10 @@ static int run_parser(struct http_head *h, size_t n, unsigned headers_max, const
 		*ret_reason = "too many headers";
 		return 431;
 	}
+	if (HTTP_PARSER_ERRNO(&p) == HPE_INVALID_TRANSFER_ENCODING) {
+		*ret_reason = "unknown transfer coding";
+		return 501;
+	}
 	if (HTTP_PARSER_ERRNO(&p) != HPE_OK || used != n || !c.complete || !c.url) {
 		*ret_reason = "malformed request head";
 		return 400;

@@ -113,6 +113,8 @@ static enum websocket_event parse_head(struct websocket_parser *p, const unsigne
 	size_t used = 0;
 	*ret_code = 0;
 	unsigned want = 2;
+	if (p->head_have >= want)
+		*ret_code = check_start(p, &want);
 	while (*ret_code == 0 && p->head_have < want && used < n) {
 		p->head[p->head_have++] = data[used++];
 		if (p->head_have >= 2)
