@@ -100,13 +100,12 @@ void db_pool_count(struct db_pool *p, int64_t took_us, bool failed, bool lost)
 	(void)pthread_mutex_unlock(&p->lock);
 }
 
-/* An idle connection has nothing to read: what is readable is the server's farewell or its end. */
+/* An idle connection has nothing to read: what is readable is the server's farewell or its end. A setting that the server
+ * announces looks the same and costs a connection, no more. */
 static bool is_alive(struct db *d)
 {
 	struct pollfd fd = {.fd = PQsocket(d->pg), .events = POLLIN};
-	if (poll(&fd, 1, 0) == 0)
-		return PQstatus(d->pg) == CONNECTION_OK;
-	return PQconsumeInput(d->pg) == 1 && PQstatus(d->pg) == CONNECTION_OK;
+	return poll(&fd, 1, 0) == 0 && PQstatus(d->pg) == CONNECTION_OK;
 }
 
 static bool is_current(const struct db_pool *p, const struct db *d)
