@@ -491,6 +491,15 @@ begin
 	values (p_copy, j.recording, j.account, j.region, p_kind, p_node, 'incoming', p_location, j.id, j.attempt);
 end $$;
 
+-- Conversions that are due and wait for a node's slots: how far it has copied ahead.
+create function rushes.converts_waiting(p_node uuid) returns bigint
+	language sql stable security definer
+	set search_path = rushes, pg_temp
+	as $$
+	select count(*) from rushes.job j
+	where j.kind = 'convert' and j.node = p_node and j.state = 'queued' and j.next_attempt_at <= rushes.rushes_now()
+$$;
+
 create function rushes.make_present(p_copy uuid, p_job rushes.job) returns rushes.copy
 	language plpgsql
 	as $$

@@ -41,7 +41,8 @@ grant execute on function
 
 grant execute on function
 	rushes.file_copy_begin(uuid, integer, uuid, text, uuid, text),
-	rushes.copy_job_done(uuid, integer, uuid, bigint, bytea, jsonb), rushes.convert_job_done(uuid, integer, jsonb)
+	rushes.copy_job_done(uuid, integer, uuid, bigint, bytea, jsonb), rushes.convert_job_done(uuid, integer, jsonb),
+	rushes.converts_waiting(uuid)
 	to rushes_transcoder;
 
 grant execute on function

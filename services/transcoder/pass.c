@@ -330,7 +330,7 @@ static int begin_audio(struct pass *p, const struct demux *d, struct error *e)
 
 static int take_packet(struct pass *p, const struct demux *d, AVPacket *packet, struct error *e)
 {
-	if (packet->stream_index == (d->video ? d->video->index : -1))
+	if (d->video && packet->stream_index == d->video->index)
 		return p->copies_video ? copy_video(p, d->video, packet, e) : decode_video(p, d->video, packet, e);
 	return p->copies_audio ? copy_audio(p, packet, e) : audio_send(p->audio, packet, &p->timeline, e);
 }
