@@ -47,6 +47,7 @@ static const struct json_field s3_fields[] = {
     TEXT("resolve", resolve, false),
     TEXT("encryption", encryption, false),
     FLAG("checksums", checksums),
+    FLAG("read_back", read_back),
     {.name = "part_bytes",
      .type = JSON_FIELD_UINT,
      .min = 5 * MIB,
@@ -117,7 +118,9 @@ struct vault_binding target_binding(enum target_kind kind, const struct target_e
 				      .kind = target_kind_to_string(kind),
 				      .host = endpoint->endpoint ? endpoint->endpoint : endpoint->region,
 				      .bucket = endpoint->bucket,
-				      .path = endpoint->path};
+				      .path = endpoint->path,
+				      /* whose certificates are believed decides who gets the credential */
+				      .pinned_key = endpoint->ca_file};
 }
 
 struct s3_credential {

@@ -21,6 +21,7 @@ enum target_kind target_kind_from_string(const char *text); /* TARGET_KIND_MAX w
  *    "region": "eu-central-1", "bucket": "footage", "path": "prefix/of/keys",
  *    "path_style": true, "allow_private": false, "ca_file": "/etc/...", "resolve": "host:port:address",
  *    "encryption": "AES256", "checksums": true, "part_bytes": 16777216,
+ *    "read_back": false,                             read every object back, whatever the server's digests say
  *    "main_class": "...", "raw_class": "...", "picture_class": "..."}
  * Absent texts are NULL, absent flags false, an absent size 0. An Amazon endpoint gets main INTELLIGENT_TIERING, raw
  * STANDARD_IA, pictures STANDARD and AES256 when it is made, unless others were asked for. */
@@ -33,7 +34,7 @@ struct target_endpoint {
 	char *resolve;
 	char *encryption;
 	char *main_class, *raw_class, *picture_class;
-	bool path_style, allow_private, checksums;
+	bool path_style, allow_private, checksums, read_back;
 	uint64_t part_bytes;
 };
 
