@@ -55,16 +55,30 @@ static void listen_for(struct http_server *s, bool on)
 		(void)event_del(&s->accept_event);
 }
 
-/* The connection that has waited longest for a next request makes room. */
-static bool evict_idle(struct http_server *s)
+/* The connection that has waited longest for a next request. */
+static struct http_connection *oldest_idle(const struct http_server *s)
 {
 	struct http_connection *oldest = NULL;
 	for (struct http_connection *c = s->first; c; c = c->next)
 		if (c->state == CONNECTION_IDLE && c->requests > 0 && (!oldest || c->since_us < oldest->since_us))
 			oldest = c;
-	if (oldest)
-		connection_close(oldest);
 	return oldest;
+}
+
+static bool is_full(const struct http_server *s)
+{
+	return s->n_connections >= s->limits.connections_max;
+}
+
+/* An idle connection goes for a new one. Without one the tick looks again. */
+static bool make_room(struct http_server *s)
+{
+	struct http_connection *idle = oldest_idle(s);
+	if (!idle)
+		listen_for(s, false);
+	else
+		connection_close(idle);
+	return idle;
 }
 
 static bool too_many_of(const struct http_server *s, const char *remote)
@@ -87,10 +101,9 @@ static void on_accept(evutil_socket_t listener, short what _unused_, void *arg)
 {
 	struct http_server *s = arg;
 	for (unsigned i = 0; i < ACCEPTS_PER_TURN; i++) {
-		if (s->n_connections >= s->limits.connections_max && !evict_idle(s)) {
-			listen_for(s, false);
-			return;
-		}
+		/* only the first is known to be there: nobody is to go for one that is not */
+		if (is_full(s) && (i > 0 || !make_room(s)))
+			break;
 		struct sockaddr_storage from;
 		socklen_t n = sizeof(from);
 		int fd = accept4(listener, (struct sockaddr *)&from, &n, SOCK_NONBLOCK | SOCK_CLOEXEC);
@@ -123,9 +136,9 @@ static void on_tick(void *arg)
 		next = c->next;
 		connection_tick(c, now_us);
 	}
-	if (s->n_connections < s->limits.connections_max)
+	if (!s->draining && (!is_full(s) || oldest_idle(s)))
 		listen_for(s, true);
-	if (s->n_connections > 0)
+	if (s->n_connections > 0 || (!s->accepting && !s->draining))
 		loop_timer_set(s->tick, HTTP_TICK_MS);
 }
 
@@ -178,11 +191,40 @@ void http_server_drain(struct http_server *s, loop_function *done, void *arg)
 	}
 }
 
+/* "IPv4:port" or "[IPv6]:port"; libevent's reader refuses port 0, which takes a free one. */
+static bool parse_address(const char *text, struct sockaddr_storage *ret, socklen_t *ret_n)
+{
+	const char *colon = strrchr(text, ':');
+	char host[INET6_ADDRSTRLEN + 2];
+	size_t n = colon ? (size_t)(colon - text) : 0, digits = colon ? strspn(colon + 1, "0123456789") : 0;
+	if (n == 0 || n >= sizeof(host) || digits == 0 || digits > 5 || colon[1 + digits] != '\0')
+		return false;
+	unsigned long port = strtoul(colon + 1, NULL, 10);
+	if (port > UINT16_MAX)
+		return false;
+	memcpy(host, text, n);
+	host[n] = '\0';
+	*ret = (struct sockaddr_storage){0};
+	if (host[0] == '[' && host[n - 1] == ']') {
+		struct sockaddr_in6 *a = (struct sockaddr_in6 *)ret;
+		host[n - 1] = '\0';
+		a->sin6_family = AF_INET6;
+		a->sin6_port = htons((uint16_t)port);
+		*ret_n = sizeof(*a);
+		return inet_pton(AF_INET6, host + 1, &a->sin6_addr) == 1;
+	}
+	struct sockaddr_in *a = (struct sockaddr_in *)ret;
+	a->sin_family = AF_INET;
+	a->sin_port = htons((uint16_t)port);
+	*ret_n = sizeof(*a);
+	return inet_pton(AF_INET, host, &a->sin_addr) == 1;
+}
+
 static int listen_on(struct http_server *s, const char *address, struct error *e)
 {
-	struct sockaddr_storage a = {0};
-	int n = sizeof(a);
-	if (evutil_parse_sockaddr_port(address, (struct sockaddr *)&a, &n) != 0)
+	struct sockaddr_storage a;
+	socklen_t n = 0;
+	if (!parse_address(address, &a, &n))
 		return error_set(e, ERR_FATAL, "%s is not an address with a port", address);
 	if (!s->tls && !is_loopback(&a))
 		return error_set(e, ERR_FATAL, "%s: HTTP without TLS is allowed on loopback addresses only", address);
@@ -191,7 +233,7 @@ static int listen_on(struct http_server *s, const char *address, struct error *e
 	socklen_t size = sizeof(a);
 	if (fd < 0 || setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one)) < 0 ||
 	    setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &receive, sizeof(receive)) < 0 ||
-	    bind(fd, (struct sockaddr *)&a, (socklen_t)n) < 0 || listen(fd, LISTEN_BACKLOG) < 0 ||
+	    bind(fd, (struct sockaddr *)&a, n) < 0 || listen(fd, LISTEN_BACKLOG) < 0 ||
 	    getsockname(fd, (struct sockaddr *)&a, &size) < 0)
 		return error_set_errno(e, ERR_FATAL, errno, "cannot listen on %s", address);
 	s->port = ntohs(a.ss_family == AF_INET ? ((struct sockaddr_in *)&a)->sin_port

@@ -278,20 +278,21 @@ int tls_apply(struct tls_context *t, SSL_CTX *into)
 	return ok ? 0 : ERR_FATAL;
 }
 
-static bool take_part(const char **at, const char *end, char stop, char ret[TLS_IDENTITY_PART_BYTES])
+/* Takes one part up to the '/' behind it, or, the `last`, up to the end. */
+static bool take_part(const char **at, const char *end, bool last, char ret[TLS_IDENTITY_PART_BYTES])
 {
 	static const char allowed[] = "abcdefghijklmnopqrstuvwxyz0123456789.-";
 	size_t n = 0;
 	const char *p = *at;
-	while (p < end && *p != stop) {
+	while (p < end && (last || *p != '/')) {
 		if (*p == '\0' || !strchr(allowed, *p) || n + 1 >= TLS_IDENTITY_PART_BYTES)
 			return false;
 		ret[n++] = *p++;
 	}
 	ret[n] = '\0';
-	if (stop && p == end)
+	if (!last && p == end)
 		return false;
-	*at = stop ? p + 1 : p;
+	*at = last ? p : p + 1;
 	return n > 0;
 }
 
@@ -302,8 +303,8 @@ bool tls_identity_parse(const char *uri, size_t n, struct tls_identity *ret)
 		return false;
 	const char *at = uri + scheme, *end = uri + n;
 	struct tls_identity id;
-	if (!take_part(&at, end, '/', id.region) || !take_part(&at, end, '/', id.service) ||
-	    !take_part(&at, end, '\0', id.name))
+	if (!take_part(&at, end, false, id.region) || !take_part(&at, end, false, id.service) ||
+	    !take_part(&at, end, true, id.name))
 		return false;
 	*ret = id;
 	return true;
