@@ -71,9 +71,13 @@ export async function makeLink(stack, { environment, key }, fields = {}) {
 	return answer.json;
 }
 
-/** Exchanges a link for a session, as the recorder page does. Resolves to {token, ingest_url, session, ...}. */
+/** Exchanges a link for a session, as the recorder page does: reads what is asked, accepts it. Resolves to its JSON. */
 export async function openSession(stack, link) {
-	const answer = await request(stack, { url: `${link.url}/session`, method: "POST", body: { consent: true } });
+	const asked = await request(stack, { url: `${link.url}/request` });
+	if (asked.status !== 200)
+		throw new Error(`GET ${link.url}/request answered ${asked.status}: ${asked.body.toString("utf8")}`);
+	const { consent } = asked.json;
+	const answer = await request(stack, { url: `${link.url}/session`, method: "POST", body: { consent } });
 	if (answer.status !== 200 && answer.status !== 201)
 		throw new Error(
 			`POST ${link.url}/session answered ${answer.status}: ${answer.body.toString("utf8").slice(0, 400)}`,

@@ -74,7 +74,10 @@ rgw crypt require ssl = false
 
 	async command(name, args) {
 		try {
-			const { stdout } = await run(name, ["-c", this.conf, ...args], { env: { PATH, CEPH_CONF: this.conf }, cwd: this.dir });
+			const { stdout } = await run(name, ["-c", this.conf, ...args], {
+				env: { PATH, CEPH_CONF: this.conf },
+				cwd: this.dir,
+			});
 			return stdout;
 		} catch (error) {
 			throw new Error(`${name} ${args.join(" ")}: ${error.stderr || error.message}`);
@@ -83,7 +86,11 @@ rgw crypt require ssl = false
 
 	async daemon(name, command, args) {
 		const record = await startProcess({
-			dir: this.instance, name: `radosgw-${name}`, command, args: ["-c", this.conf, ...args, "-f"], cwd: this.dir,
+			dir: this.instance,
+			name: `radosgw-${name}`,
+			command,
+			args: ["-c", this.conf, ...args, "-f"],
+			cwd: this.dir,
 			env: { PATH, CEPH_CONF: this.conf },
 		});
 		this.records.push(record);
@@ -97,26 +104,53 @@ rgw crypt require ssl = false
 
 	async startCluster() {
 		const map = path.join(this.dir, "monmap");
-		await run("monmaptool", ["--create", "--fsid", this.fsid, "--addv", "a", `[v2:127.0.0.1:${this.ports.monitor}]`, map]);
+		await run("monmaptool", [
+			"--create",
+			"--fsid",
+			this.fsid,
+			"--addv",
+			"a",
+			`[v2:127.0.0.1:${this.ports.monitor}]`,
+			map,
+		]);
 		await this.command("ceph-mon", ["-i", "a", "--mkfs", "--monmap", map]);
 		await this.daemon("mon", "ceph-mon", ["-i", "a"]);
 		const osd = randomUUID();
 		await this.command("ceph", ["--connect-timeout", "30", "osd", "new", osd]);
 		await this.command("ceph-osd", ["-i", "0", "--mkfs", "--osd-uuid", osd]);
 		await this.daemon("osd", "ceph-osd", ["-i", "0"]);
-		await waitFor("the storage daemon is up", async () => (await this.command("ceph", ["osd", "stat"])).includes("1 up"), {
-			pollMs: 100,
-		});
+		await waitFor(
+			"the storage daemon is up",
+			async () => (await this.command("ceph", ["osd", "stat"])).includes("1 up"),
+			{
+				pollMs: 100,
+			},
+		);
 	}
 
 	/** The first command of the administrator makes the realm; classes come after it and before the gateway starts. */
 	async declare() {
-		await this.admin("user", "create", "--uid=tester", "--display-name=Tester", `--access-key=${this.accessKey}`,
-			`--secret=${this.secretKey}`);
+		await this.admin(
+			"user",
+			"create",
+			"--uid=tester",
+			"--display-name=Tester",
+			`--access-key=${this.accessKey}`,
+			`--secret=${this.secretKey}`,
+		);
 		for (const storageClass of STORAGE_CLASSES) {
 			const placement = ["--placement-id", "default-placement", "--storage-class", storageClass];
 			await this.admin("zonegroup", "placement", "add", "--rgw-zonegroup", "default", ...placement);
-			await this.admin("zone", "placement", "add", "--rgw-zone", "default", ...placement, "--data-pool", "default.rgw.buckets.data");
+			await this.admin(
+				"zone",
+				"placement",
+				"add",
+				"--rgw-zone",
+				"default",
+				...placement,
+				"--data-pool",
+				"default.rgw.buckets.data",
+			);
 		}
 	}
 
@@ -125,22 +159,31 @@ rgw crypt require ssl = false
 		this.ports = { http, https, monitor };
 		this.fsid = randomUUID();
 		this.conf = path.join(this.dir, "ceph.conf");
-		for (const name of ["", "mon", "osd", "run"]) fs.mkdirSync(path.join(this.dir, name), { recursive: true, mode: 0o700 });
+		for (const name of ["", "mon", "osd", "run"])
+			fs.mkdirSync(path.join(this.dir, name), { recursive: true, mode: 0o700 });
 		fs.writeFileSync(this.conf, this.configuration());
 		this.endpoint = `https://localhost:${https}`;
 		this.plainEndpoint = `http://localhost:${http}`;
 		await this.startCluster();
 		await this.declare();
 		this.gateway = await this.daemon("gateway", "radosgw", ["-n", "client.rgw"]);
-		await waitFor("the gateway answers", async () => {
-			if (!isRunning(this.gateway)) throw new Error(`radosgw ended at once:\n${logTail(this.gateway.log)}`);
-			return fetch(this.plainEndpoint).then((response) => response.ok, () => false);
-		}, { pollMs: 50 });
+		await waitFor(
+			"the gateway answers",
+			async () => {
+				if (!isRunning(this.gateway)) throw new Error(`radosgw ended at once:\n${logTail(this.gateway.log)}`);
+				return fetch(this.plainEndpoint).then(
+					(response) => response.ok,
+					() => false,
+				);
+			},
+			{ pollMs: 50 },
+		);
 	}
 
 	/** The gateway first: it would wait for the others. */
 	async stop() {
-		for (const record of this.records.reverse()) await stopProcess(this.instance, record, { limitMs: STOP_LIMIT_MS });
+		for (const record of this.records.reverse())
+			await stopProcess(this.instance, record, { limitMs: STOP_LIMIT_MS });
 		this.records = [];
 		fs.rmSync(this.dir, { recursive: true, force: true });
 	}

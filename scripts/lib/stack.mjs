@@ -219,10 +219,14 @@ export class Stack {
 		return httpGet(this.ports[`${service}-admin`], route);
 	}
 
+	/** The log of a service or server. */
+	text(name) {
+		return fs.readFileSync(path.join(this.dir, "log", `${name}.log`), "utf8");
+	}
+
 	/** The lines of a service's log as objects. */
 	log(service) {
-		const text = fs.readFileSync(path.join(this.dir, "log", `${service}.log`), "utf8");
-		return text
+		return this.text(service)
 			.split("\n")
 			.filter((line) => line.startsWith("{"))
 			.map((line) => JSON.parse(line));

@@ -141,4 +141,15 @@ describe("the way of a recording", () => {
 			assert.equal(n, raw.length);
 		},
 	);
+
+	it("needed no more rights than each service has", () => {
+		const denied = (name, pattern) =>
+			stack
+				.text(name)
+				.split("\n")
+				.filter((line) => pattern.test(line));
+		assert.deepEqual(denied("nats", /Permissions Violation|Authorization Violation/i), []);
+		assert.deepEqual(denied("postgres", /permission denied/i), []);
+		for (const service of Object.keys(stack.services)) assert.deepEqual(denied(service, /NOPERM|ERR_DENIED/), []);
+	});
 });

@@ -140,7 +140,7 @@ describe("refusals", () => {
 
 	describe("links", () => {
 		const exchangeLink = (link) =>
-			request(stack, { url: `${link.url}/session`, method: "POST", body: { consent: true } });
+			request(stack, { url: `${link.url}/session`, method: "POST", body: { consent: { text: "agreed" } } });
 
 		it("refuses a link that was revoked, and the streams of its sessions", async () => {
 			const link = await makeLink(stack, account);
