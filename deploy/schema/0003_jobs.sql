@@ -393,7 +393,8 @@ begin
 		returning id into v_new;
 		v_recording := v_done.recording;
 	end if;
-	perform rushes.add_audit(p_actor, 'job.retry', null, p_job::text, jsonb_build_object('job', v_new));
+	perform rushes.add_audit(p_actor, 'job.retry', r.account, p_job::text, jsonb_build_object('job', v_new))
+	from rushes.recording r where r.id = v_recording;
 	perform rushes.retention_recompute(v_recording);
 	return v_new;
 end $$;

@@ -42,10 +42,17 @@ begin
 				 'max_duration', 'consent_text') then
 			perform rushes.refuse('RU005', format('%s is no setting of an environment', v_key));
 		end if;
-		-- the cast to the column's own type checks the value
-		execute format('update rushes.environment e set %1$I = (jsonb_populate_record(e, $1)).%1$I where account = $2 and id = $3',
-			v_key) using p_settings, p_account, v_id;
 	end loop;
+	-- all at once, so that settings which belong together never contradict each other in between; the columns' own types
+	-- check the values
+	update rushes.environment e
+	set (conversion, store_ours, do_not_store, backup, success, push_raw, push_snapshot, push_filmstrip, send_on_stop,
+	     broken_off, reconnect_window, playback_window, max_bytes, max_duration, consent_text) =
+		(select n.conversion, n.store_ours, n.do_not_store, n.backup, n.success, n.push_raw, n.push_snapshot,
+			n.push_filmstrip, n.send_on_stop, n.broken_off, n.reconnect_window, n.playback_window, n.max_bytes,
+			n.max_duration, n.consent_text
+		 from jsonb_populate_record(e, p_settings) n)
+	where account = p_account and id = v_id;
 	update rushes.environment set rules_version = rules_version + 1 where account = p_account and id = v_id;
 	-- living recordings follow the changed rules
 	perform rushes.retention_recompute(x.id) from (

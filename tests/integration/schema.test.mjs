@@ -423,3 +423,11 @@ test("docs/retention.md names the rules that the database knows", async () => {
 	const known = (await stack.postgres.query("select name, slice from rushes.retention_rule")).map((r) => `${r.name} ${r.slice}`);
 	assert.deepEqual(told.sort(), known.sort());
 });
+
+test("settings that belong together change together", async () => {
+	const env = await environment({ do_not_store: true, store_ours: false });
+	const name = await value(`select name from rushes.environment where id = '${env.id}'`);
+	await value(`select rushes.environment_set('test', '${account}', '${name}', '{"do_not_store": false, "store_ours": true}')`);
+	assert.equal(await refusal("environment_set", "test", account, name, { do_not_store: true }), "23514");
+	assert.equal(await refusal("environment_set", "test", account, name, { nonsense: 1 }), "RU005");
+});
