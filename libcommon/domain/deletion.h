@@ -16,4 +16,20 @@ int deletion_by_user(struct db *d, const char *actor, const struct uuid *recordi
  * The value is the caller's. */
 int deletion_progress(struct db *d, const struct uuid *recording, json_t **ret, struct error *e) _must_check_;
 
+/* The rule personal-metadata: removes what is due, up to `limit` recordings, each with its ledger entry. `*ret_n`: from
+ * how many. */
+int deletion_personal_sweep(struct db_pool *p, unsigned limit, unsigned *ret_n, struct error *e) _must_check_;
+
+/* A copy, or personal metadata, that is left of a deletion decided more than `age_ms` ago. */
+struct deletion_overdue {
+	char recording[UUID_TEXT_BYTES];
+	char copy[UUID_TEXT_BYTES]; /* "": none is left, but the personal metadata is */
+	char place[64];
+	char reason[256];
+};
+
+/* Calls `found` for each of them. `*ret_recordings`: how many recordings. */
+int deletion_overdue(struct db_pool *p, int64_t age_ms, void (*found)(void *arg, const struct deletion_overdue *o),
+		     void *arg, unsigned *ret_recordings, struct error *e) _must_check_;
+
 #endif

@@ -1,0 +1,187 @@
+#include "janitor.h"
+
+#include "brake.h"
+#include "duty.h"
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "domain/deletion.h"
+#include "domain/partition.h"
+#include "node/slice.h"
+
+#include <inttypes.h>
+#include <stdatomic.h>
+
+/* Recordings whose personal metadata goes by one statement: each locks its recording. */
+#define PERSONAL_BATCH 100
+/* Overdue deletions that are told one by one; the metric counts all. */
+#define OVERDUE_LOG_MAX 50
+
+#define PARTITIONS_EVERY_MS   ((int64_t)3600000)
+#define PARTITIONS_AHEAD_DAYS 3
+
+enum { DUTY_SWEEP, DUTY_WATCH, DUTY_PARTITIONS, DUTY_MAX };
+
+struct janitor {
+	const struct janitor_config *config;
+	struct platform *platform;
+	struct duty_definition definitions[DUTY_MAX];
+	struct duty *duties[DUTY_MAX];
+	struct brake brake; /* of the sweep's thread; one run at a time */
+	struct metric_series *overdue, *braked;
+	unsigned overdue_logged;
+	_Atomic unsigned overdue_recordings;
+	_Atomic bool is_braked;
+};
+
+#define OPTION(member) offsetof(struct janitor_config, member)
+
+const struct config_option janitor_options[] = {
+    {"RUSHES_JANITOR_SWEEP_EVERY", CONFIG_DURATION, "2s", 100, 3600000, NULL, OPTION(sweep_every_ms),
+     "Time between two sweeps for copies and personal metadata that are due by the janitor's rules."},
+    {"RUSHES_JANITOR_WATCH_EVERY", CONFIG_DURATION, "10m", 1000, 86400000, NULL, OPTION(watch_every_ms),
+     "Time between two looks for deletions that are overdue."},
+    {"RUSHES_JANITOR_OVERDUE_AFTER", CONFIG_DURATION, "4d", 1000, (uint64_t)5 * 86400000, NULL,
+     OPTION(overdue_after_ms), "Age at which a deletion that is not complete raises the alarm; 5 days is the promise."},
+    {"RUSHES_JANITOR_KEEP_DAYS", CONFIG_UINT, "40", 35, 3650, NULL, OPTION(keep_days),
+     "Days that finished jobs, attempts and events are kept; failed deliveries are judged by them for up to 32."},
+    {0},
+};
+
+/* Due copies turn going; what was said of people goes with the last copy. */
+static int run_sweep(void *arg, uint64_t *ret_n, struct error *e)
+{
+	struct janitor *j = arg;
+	struct db_pool *db = platform_db(j->platform);
+	unsigned n = 0;
+	bool is_free = brake_look(&j->brake, clock_wall_us(), clock_monotonic_us());
+	j->is_braked = !is_free;
+	metric_set(j->braked, is_free ? 0 : 1);
+	if (!is_free)
+		return error_set(e, ERR_DENIED,
+				 "the clock jumped by %" PRId64 " s: nothing is deleted for some minutes; check it",
+				 j->brake.jump_us / 1000000);
+	int r = slice_sweep(db, "janitor", platform_metrics(j->platform), &n, e);
+	*ret_n = n;
+	for (n = PERSONAL_BATCH; r == 0 && n == PERSONAL_BATCH;) {
+		r = deletion_personal_sweep(db, PERSONAL_BATCH, &n, e);
+		*ret_n += r == 0 ? n : 0;
+	}
+	return r;
+}
+
+static void tell_overdue(void *arg, const struct deletion_overdue *o)
+{
+	struct janitor *j = arg;
+	const struct log_context ctx = {.recording = o->recording, .copy = o->copy[0] ? o->copy : NULL};
+	if (j->overdue_logged++ < OVERDUE_LOG_MAX)
+		log_error(&ctx, "the deletion is overdue: %s%s%s", o->place, o->place[0] ? ": " : "", o->reason);
+}
+
+/* The rule complete-removal: every deletion is followed to its proof. */
+static int run_watch(void *arg, uint64_t *ret_n, struct error *e)
+{
+	struct janitor *j = arg;
+	unsigned n = 0;
+	j->overdue_logged = 0;
+	int r = deletion_overdue(platform_db(j->platform), j->config->overdue_after_ms, tell_overdue, j, &n, e);
+	if (r < 0)
+		return r;
+	j->overdue_recordings = n;
+	metric_set(j->overdue, n);
+	*ret_n = 1;
+	return 0;
+}
+
+static int run_partitions(void *arg, uint64_t *ret_n, struct error *e)
+{
+	struct janitor *j = arg;
+	unsigned made = 0, dropped = 0;
+	int r = partition_maintain(platform_db(j->platform), PARTITIONS_AHEAD_DAYS, (unsigned)j->config->keep_days,
+				   &made, &dropped, e);
+	if (r == 0 && made + dropped > 0)
+		log_info(NULL, "partitions: %u made, %u dropped", made, dropped);
+	*ret_n = made + dropped;
+	return r;
+}
+
+static json_t *debug(void *arg)
+{
+	struct janitor *j = arg;
+	json_t *o =
+	    json_pack("{s:b, s:i}", "braked", (int)j->is_braked, "overdue_deletions", (int)j->overdue_recordings);
+	for (int i = 0; i < DUTY_MAX; i++)
+		if (j->duties[i])
+			(void)json_object_set_new(o, j->definitions[i].name, duty_state(j->duties[i]));
+	return o;
+}
+
+static int make_duties(struct janitor *j, struct error *e)
+{
+	const struct janitor_config *c = j->config;
+	j->definitions[DUTY_SWEEP] =
+	    (struct duty_definition){"sweep", c->sweep_every_ms, MIN(c->sweep_every_ms, 1000), run_sweep, j};
+	j->definitions[DUTY_WATCH] =
+	    (struct duty_definition){"overdue-watch", c->watch_every_ms, MIN(c->watch_every_ms, 2000), run_watch, j};
+	j->definitions[DUTY_PARTITIONS] =
+	    (struct duty_definition){"partitions", PARTITIONS_EVERY_MS, 0, run_partitions, j};
+	int r = 0;
+	for (int i = 0; i < DUTY_MAX && r == 0; i++)
+		r = duty_new(j->platform, &j->definitions[i], &j->duties[i], e);
+	return r;
+}
+
+int janitor_start(struct service *s, const void *config, void **ret_state, struct error *e)
+{
+	struct janitor *j = calloc(1, sizeof(*j));
+	if (!j)
+		return error_nomem(e);
+	*ret_state = j;
+	j->config = config;
+	int r = platform_start(s, &j->config->platform, PLATFORM_BUS | PLATFORM_OUTBOX, &j->platform, e);
+	if (r < 0)
+		return r;
+	struct metrics *m = platform_metrics(j->platform);
+	j->overdue = metric_series(metrics_gauge(m, "rushes_deletion_overdue",
+						 "Recordings whose deletion is not complete in time.", NULL),
+				   NULL);
+	j->braked =
+	    metric_series(metrics_gauge(m, "rushes_janitor_braked",
+					"1 while nothing is deleted because this machine's clock jumped.", NULL),
+			  NULL);
+	platform_debug_add(j->platform, "janitor", debug, j);
+	return make_duties(j, e);
+}
+
+static bool busy(void *arg)
+{
+	const struct janitor *j = arg;
+	bool running = false;
+	for (int i = 0; i < DUTY_MAX; i++)
+		running = running || duty_is_running(j->duties[i]);
+	return running;
+}
+
+void janitor_drain(void *state)
+{
+	struct janitor *j = state;
+	for (int i = 0; i < DUTY_MAX; i++)
+		duty_stop(j->duties[i]);
+	platform_drain(j->platform, busy, j);
+}
+
+int janitor_reload(void *state, struct error *e)
+{
+	struct janitor *j = state;
+	return platform_reload(j->platform, e);
+}
+
+/* The platform waits for its pool, so no duty runs any more when they are freed. */
+void janitor_stop(void *state)
+{
+	struct janitor *j = state;
+	platform_stop(j->platform);
+	for (int i = 0; i < DUTY_MAX; i++)
+		duty_free(j->duties[i]);
+	free(j);
+}

@@ -1,0 +1,121 @@
+// rushes-janitor on the real servers: deletions, personal metadata, overdue ones, partitions, several replicas, stop.
+import assert from "node:assert/strict";
+import crypto from "node:crypto";
+import { after, before, describe, it } from "node:test";
+import { waitFor } from "../../scripts/lib/process.mjs";
+import { testStack } from "../lib/harness.mjs";
+
+const NODE = "11111111-0000-4000-8000-000000000001";
+const PLACE = `node/${NODE}`;
+
+const stack = testStack("janitor", {
+	overrides: { janitor: { RUSHES_JANITOR_SWEEP_EVERY: "200ms", RUSHES_JANITOR_WATCH_EVERY: "1s", RUSHES_JANITOR_OVERDUE_AFTER: "4d" } },
+});
+const sql = (text) => stack.postgres.psql(text);
+const value = async (text) => (await sql(text)).trim();
+const rows = (text) => stack.postgres.query(text);
+const until = (what, check) => waitFor(what, async () => (await check()) || null, { limitMs: 15_000, pollMs: 100 });
+
+let account;
+let environment;
+
+/** A saved recording with one segment on NODE, and personal metadata. */
+async function makeRecording() {
+	const [recording, session, copy] = [crypto.randomUUID(), crypto.randomUUID(), crypto.randomUUID()];
+	await sql(`
+		insert into rushes.session (account, id, environment, resume_hash, consent_text, consent_at, expires_at)
+		values ('${account}', '${session}', '${environment}', '\\x01', 'yes', now(), now() + interval '1 hour');
+		select rushes.recording_open('${recording}', '${account}', '${session}', 'video/webm', '192.0.2.7', 'a browser', null, null, null, null, null);
+		select rushes.segment_prepare('${recording}', '${session}');
+		select rushes.segment_open('${recording}', 1, 0, '${NODE}', 0, '${copy}', 'a.sealed',
+			(select id from rushes.account_key_add('${account}', gen_random_uuid(), 'root', '\\x00')), '\\x01');
+		select rushes.segment_present('${copy}', '${NODE}');
+		select rushes.segment_close('${recording}', 0, '${NODE}', 100, sha256('x'), 5);
+		select rushes.recording_saved('${recording}', 'user', true, false, false, 100, null);`);
+	return { recording, copy };
+}
+
+const metric = async (name) => {
+	const { body } = await stack.admin("janitor", "/metrics");
+	const line = String(body).split("\n").find((text) => text.startsWith(`${name} `) || text.startsWith(`${name}{`));
+	return line ? Number(line.slice(line.lastIndexOf(" ") + 1)) : null;
+};
+
+/** What it says of itself, or null while the machine is too busy for an answer. */
+async function state() {
+	const { status, body } = await stack.admin("janitor", "/debug/state");
+	return status === 200 ? JSON.parse(body).janitor : null;
+}
+
+describe("rushes-janitor", () => {
+	before(async () => {
+		await stack.prepare();
+		account = (await stack.ctl(["account", "create", "Test"])).id;
+		environment = (await stack.ctl(["env", "create", "Test", "support"])).id;
+		await sql(`select rushes.node_beat('${NODE}', 'eu1', 'ingest', 'https://localhost:1', 1, 1, false)`);
+		await stack.startService("janitor");
+	});
+	after(() => stack.remove());
+
+	it("turns the copies of a deleted recording going and ends with the proof", async () => {
+		const { recording, copy } = await makeRecording();
+		await stack.ctl(["recording", "delete", recording, "--reason", "test", "--yes"]);
+		await until("the copy is going", async () => (await value(`select state from rushes.copy where id = '${copy}'`)) === "going");
+		await until("personal metadata is gone", async () => (await value(`select count(*) from rushes.recording_personal where recording = '${recording}'`)) === "0");
+		assert.equal(await value(`select state from rushes.recording where id = '${recording}'`), "deleting", "the owner has not confirmed");
+		await sql(`select rushes.copy_gone('${copy}', '${PLACE}', '{"unlinked": true}')`);
+		await until("it is deleted", async () => (await value(`select state from rushes.recording where id = '${recording}'`)) === "deleted");
+		const ledger = await stack.ctl(["ledger", "list", recording]);
+		assert.deepEqual(ledger.map(({ kind }) => kind).sort(), ["complete", "decided", "decided", "gone", "gone"]);
+	});
+
+	it("leaves what no rule of its own takes", async () => {
+		const { recording, copy } = await makeRecording();
+		await sql(`update rushes.copy set due_at = now() - interval '1 day', rule = 'raw-copied' where id = '${copy}'`);
+		const before = await until("it says what it did", state);
+		await until("it swept again", async () => ((await state())?.sweep.runs ?? 0) > before.sweep.runs + 2);
+		assert.equal(await value(`select state from rushes.copy where id = '${copy}'`), "present");
+		assert.equal(await value(`select count(*) from rushes.recording_personal where recording = '${recording}'`), "1");
+	});
+
+	it("raises the alarm for a deletion that is not complete in time", async () => {
+		const { recording } = await makeRecording();
+		await stack.ctl(["recording", "delete", recording, "--reason", "test", "--yes"]);
+		await until("nothing is overdue", async () => (await metric("rushes_deletion_overdue")) === 0);
+		await sql(`update rushes.recording set deleting_at = now() - interval '4 days 1 hour' where id = '${recording}'`);
+		await until("the metric rises", async () => (await metric("rushes_deletion_overdue")) === 1);
+		const line = stack.log("janitor").find((entry) => entry.level === "error" && entry.recording === recording);
+		assert.match(line.message ?? line.msg, /overdue: node\/1{8}-.*the owner has not confirmed/);
+		for (const { id } of await rows(`select id from rushes.copy where recording = '${recording}'`))
+			await sql(`select rushes.copy_gone('${id}', '${PLACE}', '{}')`);
+		await until("the alarm ends", async () => (await metric("rushes_deletion_overdue")) === 0);
+	});
+
+	it("makes the partitions of the next days and drops old ones", async () => {
+		const day = (offset) => value(`select to_char((now() at time zone 'UTC')::date + ${offset}, 'YYYYMMDD')`);
+		for (const table of ["job_done", "attempt", "event"])
+			await until(`${table} of the day after tomorrow`, async () => (await value(`select to_regclass('rushes.${table}_${await day(2)}') is not null`)) === "t");
+		const old = await day(-50);
+		await sql(`create table rushes.event_${old} partition of rushes.event for values from ('${old}') to ('${await day(-49)}')`);
+		await sql(`alter table rushes.event_${old} owner to rushes_migrate`);
+		await stack.kill("janitor");
+		await stack.restart("janitor");
+		await until("the old partition is gone", async () => (await value(`select to_regclass('rushes.event_${old}') is null`)) === "t");
+	});
+
+	it("goes on when the database was away", async () => {
+		await stack.kill("postgres");
+		await until("it is not ready", async () => (await stack.admin("janitor", "/readyz")).status !== 200);
+		assert.equal((await stack.admin("janitor", "/healthz")).status, 200);
+		await stack.restart("postgres");
+		await until("it is ready", async () => (await stack.admin("janitor", "/readyz")).status === 200);
+		const { recording, copy } = await makeRecording();
+		await stack.ctl(["recording", "delete", recording, "--reason", "test", "--yes"]);
+		await until("the copy is going", async () => (await value(`select state from rushes.copy where id = '${copy}'`)) === "going");
+	});
+
+	it("stops on SIGTERM with status 0", async () => {
+		process.kill(stack.services.janitor.pid, "SIGTERM");
+		await until("it says that it stopped", async () => stack.log("janitor").some((entry) => /rushes-janitor stopped/.test(entry.message ?? entry.msg)));
+	});
+});
