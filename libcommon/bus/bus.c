@@ -444,7 +444,7 @@ static int publish_locked(struct bus *b, const struct bus_message *m, struct err
 	jsErrCode code = 0;
 	natsStatus s = publish_once(b, m, msg, &code);
 	if (s == NATS_NO_RESPONDERS || code == JSStreamNotFoundErr) {
-		s = bus_ensure_stream(b->js, m->stream);
+		s = bus_ensure_stream(b->js, m->stream, &code);
 		if (s == NATS_OK)
 			s = publish_once(b, m, msg, &code);
 	}

@@ -82,7 +82,7 @@ struct bus {
 void bus_wake(struct bus *b); /* under lock */
 
 /* Makes the stream when it is missing. An existing one of the name stays as it was configured. */
-natsStatus bus_ensure_stream(jsCtx *js, enum bus_stream s);
+natsStatus bus_ensure_stream(jsCtx *js, enum bus_stream s, jsErrCode *ret_code);
 natsStatus bus_ensure_consumer(struct bus *b, const struct bus_consumer *c);
 
 /* One turn of a consumer on the bus thread; lowers *next_us to when it wants another. True: it is closing and nothing

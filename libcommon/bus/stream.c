@@ -4,9 +4,10 @@
 
 #define MS_NS ((int64_t)1000000)
 
-/* Below the server's max_file and its volume: a full volume wedges a stream without a word. */
-#define JOBS_BYTES_MAX	 ((int64_t)256 * 1024 * 1024)
-#define EVENTS_BYTES_MAX ((int64_t)1024 * 1024 * 1024)
+/* The server reserves these when a stream is made; together they stay well below its max_file_store and its volume,
+ * which must not fill: a full volume wedges a stream without a word. A hint takes some 300 bytes. */
+#define JOBS_BYTES_MAX	 ((int64_t)128 * 1024 * 1024)
+#define EVENTS_BYTES_MAX ((int64_t)256 * 1024 * 1024)
 #define EVENTS_AGE_MS	 ((int64_t)4 * 24 * 3600 * 1000)
 /* Republications carry new ids, so the window only has to cover a publisher's own repeats. */
 #define DUPLICATES_MS 120000
@@ -25,11 +26,10 @@ static void request_options(jsOptions *o)
 	o->Wait = BUS_REQUEST_MS;
 }
 
-natsStatus bus_ensure_stream(jsCtx *js, enum bus_stream s)
+natsStatus bus_ensure_stream(jsCtx *js, enum bus_stream s, jsErrCode *ret_code)
 {
 	jsStreamConfig config;
 	jsOptions options;
-	jsErrCode code = 0;
 	(void)jsStreamConfig_Init(&config);
 	request_options(&options);
 	const char *subjects[] = {stream_subjects[s]};
@@ -49,8 +49,9 @@ natsStatus bus_ensure_stream(jsCtx *js, enum bus_stream s)
 		config.MaxBytes = EVENTS_BYTES_MAX;
 		config.MaxAge = EVENTS_AGE_MS * MS_NS;
 	}
-	natsStatus status = js_AddStream(NULL, js, &config, &options, &code);
-	return code == JSStreamNameExistErr ? NATS_OK : status;
+	*ret_code = 0;
+	natsStatus status = js_AddStream(NULL, js, &config, &options, ret_code);
+	return *ret_code == JSStreamNameExistErr ? NATS_OK : status;
 }
 
 static natsStatus add_consumer(jsCtx *js, const struct bus_consumer *c, jsErrCode *ret_code)
@@ -86,7 +87,7 @@ natsStatus bus_ensure_consumer(struct bus *b, const struct bus_consumer *c)
 		if (status != NATS_OK)
 			return status;
 	} else if (status == NATS_NO_RESPONDERS || code == JSStreamNotFoundErr) {
-		status = bus_ensure_stream(b->js, c->stream);
+		status = bus_ensure_stream(b->js, c->stream, &code);
 		if (status != NATS_OK)
 			return status;
 	} else if (code != JSConsumerNotFoundErr) {

@@ -16,7 +16,7 @@
 
 /* What one lease covers: a kind of jobs, or the outbox. */
 struct duty {
-	bool on, is_held;
+	bool on, is_held, is_failing;
 	char lease[48];
 	int64_t ask_us; /* when to take or extend the lease */
 	struct bus_consumer *consumer;
@@ -140,10 +140,14 @@ static void turn(struct publisher *p)
 		int r = hold(p, d, &e);
 		if (r == 0 && d->is_held)
 			r = i == OUTBOX ? turn_outbox(p, &e) : turn_kind(p, (enum job_kind)i, &e);
-		if (r < 0) {
+		if (r < 0)
 			count(p, &p->stats.failures, 1);
-			log_debug(NULL, "%s: %s", d->lease, e.text);
-		}
+		/* said when it begins and when it ends, not every second */
+		if (r < 0 && !d->is_failing)
+			log_warning(NULL, "%s: %s", d->lease, e.text);
+		else if (r == 0 && d->is_failing)
+			log_info(NULL, "%s: goes on", d->lease);
+		d->is_failing = r < 0;
 	}
 }
 

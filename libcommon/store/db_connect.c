@@ -20,7 +20,7 @@ int db_wait_socket(PGconn *pg, short events, int64_t deadline_us, struct error *
 	}
 }
 
-/* libpq's messages are for terminals: their last newline goes, inner ones become spaces. */
+/* libpq's messages are for terminals: their last newline goes, inner ones and tabs become spaces. */
 static int connection_error(PGconn *pg, int code, struct error *e)
 {
 	char text[ERROR_TEXT_BYTES];
@@ -29,7 +29,7 @@ static int connection_error(PGconn *pg, int code, struct error *e)
 	while (n > 0 && text[n - 1] == '\n')
 		text[--n] = '\0';
 	for (size_t i = 0; i < n; i++)
-		if (text[i] == '\n')
+		if (text[i] == '\n' || text[i] == '\t')
 			text[i] = ' ';
 	return error_set(e, code, "cannot connect to the database: %s", text);
 }
