@@ -10,7 +10,7 @@
 static int check_gate(struct db_pool *db, struct error *e)
 {
 	static const struct db_statement st = {
-	    "service_gate", "SELECT state, (extract(epoch FROM now) * 1000000)::bigint FROM rushes.service_gate()", 0};
+	    "slice_gate", "SELECT state, (extract(epoch FROM now) * 1000000)::bigint FROM rushes.service_gate()", 0};
 	_cleanup_(db_result_freep) struct db_result *rows = NULL;
 	int64_t before = clock_wall_us();
 	int r = db_run(db, &st, NULL, &rows, e);
