@@ -60,7 +60,6 @@ const OWN = {
 		RUSHES_RECORDER_PATH: path.join(stack.root, "services", "linkgen", "recorder"),
 		RUSHES_TOKEN_SIGN_KEY_FILE: stack.keyFile("token-sign"),
 		RUSHES_LINK_PEPPER_FILE: stack.keyFile("link-pepper"),
-		RUSHES_VAULT_PUBLIC_KEY_FILE: `${stack.keyFile("vault")}.pub`,
 	}),
 	transcoder: (stack) => ({ ...spool(stack, "transcoder"), RUSHES_TRANSCODER_SLOTS: "2" }),
 	"storage-pusher": (stack) => ({

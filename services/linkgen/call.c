@@ -186,13 +186,10 @@ void call_begin(struct http_request *r, struct linkgen *app, const struct call_k
 	int result = kind->scope ? read_key(c, &c->error) : 0;
 	if (result == 0 && !c->refusal && kind->read)
 		result = kind->read(c, &c->error);
-	struct redis *redis = platform_redis(app->platform);
 	if (result < 0 || c->refusal)
 		finish(c);
-	else if (redis)
-		redis_limit_take(redis, kind->limit, http_request_remote(r), limited, c);
 	else
-		submit(c);
+		limiter_take(app->limiter, kind->limit, http_request_remote(r), limited, c);
 }
 
 int call_read_id(struct call *c, struct uuid *ret, struct error *e)

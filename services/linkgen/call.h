@@ -4,8 +4,8 @@
 #define RUSHES_LINKGEN_CALL_H
 
 #include "domain/api_access.h"
+#include "limit.h"
 #include "linkgen.h"
-#include "store/redis.h"
 
 /* "api-key/<uuid>": who acts, for the audit. */
 #define CALL_ACTOR_BYTES (8 + UUID_TEXT_BYTES)
@@ -13,10 +13,10 @@
 struct call;
 
 struct call_kind {
-	const char *operation;		 /* label of the metrics */
-	unsigned scope;			 /* enum api_scope that the key must have; 0: a public call without a key */
-	const struct redis_limit *limit; /* by the remote address */
-	size_t input_bytes;		 /* of call->input, zeroed */
+	const char *operation; /* label of the metrics */
+	unsigned scope;	       /* enum api_scope that the key must have; 0: a public call without a key */
+	enum limit limit;      /* by the remote address */
+	size_t input_bytes;    /* of call->input, zeroed */
 	/* On the loop: reads path, query and body into the input; texts of the request may be borrowed. NULL: nothing
 	 * to read. ERR_REJECT is answered 400. */
 	int (*read)(struct call *c, struct error *e);

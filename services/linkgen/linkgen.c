@@ -1,5 +1,6 @@
 #include "linkgen.h"
 
+#include "limit.h"
 #include "links.h"
 #include "page.h"
 #include "recordings.h"
@@ -10,26 +11,24 @@
 
 const struct config_option linkgen_options[] = {
     {"RUSHES_LINKGEN_LISTEN", CONFIG_ADDRESS, NULL, 0, 0, NULL, OPTION(listen),
-     "Address and port of the public listener."},
+     "Address and port of the public listener"},
     {"RUSHES_LINKGEN_CERTIFICATE", CONFIG_PATH, NULL, 0, 0, NULL, OPTION(certificate),
-     "PEM file of the public certificate and its chain."},
-    {"RUSHES_LINKGEN_KEY", CONFIG_PATH, NULL, 0, 0, NULL, OPTION(key), "PEM file of the public certificate's key."},
+     "PEM file of the public certificate and its chain"},
+    {"RUSHES_LINKGEN_KEY", CONFIG_PATH, NULL, 0, 0, NULL, OPTION(key), "PEM file of the public certificate's key"},
     {"RUSHES_LINKGEN_URL", CONFIG_STRING, NULL, 0, 0, NULL, OPTION(url),
-     "Public base address of short links and of the REST API, such as https://rushes.example."},
+     "Public base address of short links and of the REST API, such as https://rushes.example"},
     {"RUSHES_INGEST_URL", CONFIG_STRING, NULL, 0, 0, NULL, OPTION(ingest_url),
-     "Public base address of ingest, such as wss://ingest.rushes.example."},
+     "Public base address of ingest, such as wss://ingest.rushes.example"},
     {"RUSHES_RECORDER_PATH", CONFIG_PATH, RUSHES_DATADIR "/recorder", 0, 0, NULL, OPTION(recorder_path),
-     "Folder with the files of the recorder page."},
+     "Folder with the files of the recorder page"},
     {"RUSHES_TOKEN_SIGN_KEY_FILE", CONFIG_PATH, NULL, 0, 0, NULL, OPTION(token_sign_key_file),
-     "Key file that signs session tokens."},
+     "Key file that signs session tokens"},
     {"RUSHES_LINK_PEPPER_FILE", CONFIG_PATH, NULL, 0, 0, NULL, OPTION(link_pepper_file),
-     "Key file for the hashes of link codes and API keys."},
-    {"RUSHES_VAULT_PUBLIC_KEY_FILE", CONFIG_PATH, "", 0, 0, NULL, OPTION(vault_public_key_file),
-     "Public half of the vault's key, for credentials of targets given by REST."},
+     "Key file for the hashes of link codes and API keys"},
     {"RUSHES_LINKGEN_INSTANCES", CONFIG_UINT, "1", 1, 1000, NULL, OPTION(instances),
-     "Linkgens that share the rate limits while Redis is away."},
+     "Linkgens that share the rate limits while Redis is away"},
     {"RUSHES_LINKGEN_SWEEP_EVERY", CONFIG_DURATION, "10m", 1000, 0, NULL, OPTION(sweep_every_ms),
-     "Time between two sweeps for links that expired 30 days ago."},
+     "Time between two sweeps for links that expired 30 days ago"},
     {0},
 };
 
@@ -104,7 +103,9 @@ int linkgen_start(struct service *s, const void *config, void **ret_state, struc
 	l->answers = metrics_counter(platform_metrics(l->platform), "rushes_linkgen_answers_total",
 				     "Answers of the public listener by operation and outcome.", labels);
 	platform_debug_add(l->platform, "linkgen", debug, l);
-	r = sweep_new(l->platform, l->config->sweep_every_ms, &l->sweep, e);
+	r = limiter_new(platform_redis(l->platform), (unsigned)l->config->instances, &l->limiter, e);
+	if (r == 0)
+		r = sweep_new(l->platform, l->config->sweep_every_ms, &l->sweep, e);
 	if (r == 0)
 		r = listen_public(l, e);
 	return r;
@@ -146,6 +147,7 @@ void linkgen_stop(void *state)
 	platform_stop(l->platform);
 	sweep_free(l->sweep);
 	tls_free(l->tls);
+	limiter_free(l->limiter);
 	page_free(l->page);
 	keyring_free(l->link_pepper);
 	keyring_free(l->token_keys);

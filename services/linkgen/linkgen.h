@@ -17,11 +17,11 @@ struct linkgen_config {
 	char *recorder_path;
 	char *token_sign_key_file;
 	char *link_pepper_file;
-	char *vault_public_key_file; /* "": none */
-	uint64_t instances;	     /* linkgens that share the rate limits */
+	uint64_t instances; /* linkgens that share the rate limits */
 	int64_t sweep_every_ms;
 };
 
+struct limiter;
 struct page;
 struct sweep;
 
@@ -33,6 +33,7 @@ struct linkgen {
 	struct keyring *link_pepper;
 	struct keyring *token_keys;
 	struct page *page;
+	struct limiter *limiter;
 	struct sweep *sweep;
 	struct metric *answers; /* by operation and outcome */
 	unsigned calls;		/* requests being worked on */

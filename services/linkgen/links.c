@@ -10,9 +10,6 @@
 
 #include <string.h>
 
-/* Helpdesks are few and busy; one that runs wild is slowed down. */
-static const struct redis_limit api_limit = {"api", 1200, 300, 1};
-
 /* A link that lives shorter could not be opened from a mail. */
 #define LINK_LIFE_S_MIN 60
 #define URL_BYTES	2048
@@ -220,7 +217,7 @@ void links_post(struct http_request *r, void *arg)
 	static const struct call_kind kind = {
 	    .operation = "link-create",
 	    .scope = API_LINKS_WRITE,
-	    .limit = &api_limit,
+	    .limit = LIMIT_API,
 	    .input_bytes = sizeof(struct create),
 	    .read = create_read,
 	    .work = create_work,
@@ -234,7 +231,7 @@ void links_get(struct http_request *r, void *arg)
 	static const struct call_kind kind = {
 	    .operation = "link-get",
 	    .scope = API_LINKS_READ,
-	    .limit = &api_limit,
+	    .limit = LIMIT_API,
 	    .input_bytes = sizeof(struct uuid),
 	    .read = get_read,
 	    .work = get_work,
@@ -247,7 +244,7 @@ void links_delete(struct http_request *r, void *arg)
 	static const struct call_kind kind = {
 	    .operation = "link-revoke",
 	    .scope = API_LINKS_WRITE,
-	    .limit = &api_limit,
+	    .limit = LIMIT_API,
 	    .input_bytes = sizeof(struct uuid),
 	    .read = get_read,
 	    .work = revoke_work,

@@ -31,8 +31,6 @@ struct page {
 	char *policy; /* Content-Security-Policy */
 };
 
-static const struct redis_limit page_limit = {"link-page", 240, 120, 1};
-
 static int read_file(const char *folder, const char *name, struct buffer *into, struct error *e)
 {
 	_cleanup_(freep) char *path = NULL;
@@ -190,7 +188,7 @@ void page_get(struct http_request *r, void *arg)
 {
 	static const struct call_kind kind = {
 	    .operation = "page",
-	    .limit = &page_limit,
+	    .limit = LIMIT_PAGE,
 	    .input_bytes = HMAC_BYTES,
 	    .read = page_read,
 	    .work = page_work,

@@ -7,8 +7,6 @@
 #include <inttypes.h>
 #include <string.h>
 
-static const struct redis_limit api_limit = {"api", 1200, 300, 1};
-
 #define LIST_DEFAULT	 50
 #define REASON_BYTES_MAX 500
 
@@ -119,7 +117,7 @@ void recordings_list(struct http_request *r, void *arg)
 	static const struct call_kind kind = {
 	    .operation = "recording-list",
 	    .scope = API_RECORDINGS_READ,
-	    .limit = &api_limit,
+	    .limit = LIMIT_API,
 	    .input_bytes = sizeof(struct list),
 	    .read = list_read,
 	    .work = list_work,
@@ -132,7 +130,7 @@ void recordings_get(struct http_request *r, void *arg)
 	static const struct call_kind kind = {
 	    .operation = "recording-get",
 	    .scope = API_RECORDINGS_READ,
-	    .limit = &api_limit,
+	    .limit = LIMIT_API,
 	    .input_bytes = sizeof(struct uuid),
 	    .read = get_read,
 	    .work = get_work,
@@ -145,7 +143,7 @@ void recordings_delete(struct http_request *r, void *arg)
 	static const struct call_kind kind = {
 	    .operation = "recording-delete",
 	    .scope = API_RECORDINGS_DELETE,
-	    .limit = &api_limit,
+	    .limit = LIMIT_API,
 	    .input_bytes = sizeof(struct removal),
 	    .read = delete_read,
 	    .work = delete_work,

@@ -6,10 +6,6 @@
 
 #include <string.h>
 
-/* A person opens a page now and then; who tries codes is slowed down. */
-static const struct redis_limit request_limit = {"link-open", 120, 60, 1};
-static const struct redis_limit session_limit = {"session-open", 60, 30, 1};
-
 int session_read_code(struct call *c, uint8_t ret[HMAC_BYTES], struct error *e)
 {
 	const char *code = http_request_parameter(c->request, "code");
@@ -206,7 +202,7 @@ void session_request_get(struct http_request *r, void *arg)
 {
 	static const struct call_kind kind = {
 	    .operation = "request",
-	    .limit = &request_limit,
+	    .limit = LIMIT_REQUEST,
 	    .input_bytes = HMAC_BYTES,
 	    .read = request_read,
 	    .work = request_work,
@@ -218,7 +214,7 @@ void session_post(struct http_request *r, void *arg)
 {
 	static const struct call_kind kind = {
 	    .operation = "session",
-	    .limit = &session_limit,
+	    .limit = LIMIT_SESSION,
 	    .input_bytes = sizeof(struct exchange),
 	    .read = exchange_read,
 	    .work = exchange_work,
