@@ -9,7 +9,7 @@
 #include <sys/stat.h>
 
 #define FILE_BYTES_MAX ((size_t)256 * 1024)
-#define VERSION_CHARS  16
+#define VERSION_CHARS  8
 #define HOLE	       "{{version}}"
 
 static const struct {
@@ -143,9 +143,11 @@ const char *page_version(const struct page *p)
 static int page_read(struct call *c, struct error *e)
 {
 	int r = session_read_code(c, c->input, e);
-	if (r == ERR_NOTFOUND)
-		c->status = 404;
-	return r == ERR_NOTFOUND ? 0 : r;
+	if (r != ERR_NOTFOUND)
+		return r;
+	*e = (struct error){0};
+	c->status = 404;
+	return 0;
 }
 
 /* The verdict is the status alone: the page is shown for every one, and asks for the words itself. A page that was

@@ -34,7 +34,7 @@ export async function openCapture(source, voice) {
 		const camera = source === 'camera';
 		return new Capture(source, [await devices.getUserMedia({ video: camera && PICTURE, audio: voice || !camera })]);
 	}
-	const asked = { video: { frameRate: RATE }, audio: true, selfBrowserSurface: 'exclude', surfaceSwitching: 'include' };
+	const asked = { video: { frameRate: RATE }, audio: true, selfBrowserSurface: 'exclude' };
 	const streams = [await limited(devices.getDisplayMedia(asked))];
 	const spoken = voice && (await devices.getUserMedia({ audio: true }).catch(() => null));
 	if (spoken) streams.push(spoken);
@@ -80,8 +80,8 @@ class Capture {
 	}
 }
 
-/** Records a capture. Calls `chunk(buffer)` one after the other and waits for each; `stop()` resolves when the last
- * one was taken. After an error, which goes to `failed`, no more are handed out: nothing may follow a gap. */
+/** Records a capture. Calls `chunk(buffer)` one after the other and waits for each; `stop()` resolves after the last.
+ * After an error, which goes to `failed`, no more are handed out: nothing may follow a gap. */
 export class Recorder {
 	constructor(capture, chunk, failed) {
 		const types = capture.source === 'microphone' ? AUDIO : VIDEO;

@@ -15,18 +15,18 @@ const PROBLEMS = {
 	browser: ['This browser can’t record', 'Use a current Chrome, Edge, Firefox or Safari.'],
 	storage: ['This device has no room for a recording', 'Free some space, or leave private browsing.', 'reload'],
 	offline: ['You seem to be offline', 'We go on as soon as the connection is back.', 'reload'],
-	'link-unknown': ['We don’t know this link', 'A part may be missing. Open it again from your message.'],
+	'link-unknown': ['We don’t know this link', 'A part of it may be missing.'],
 	'link-expired': ['This link has expired', 'Please ask for a new one.'],
-	'link-revoked': ['This link was withdrawn', 'Please ask who sent it whether it is still needed.'],
+	'link-revoked': ['This link was withdrawn', 'Please ask whether it is still needed.'],
 	'link-used': ['This link has been used', 'Please ask for a new one if there is more to show.'],
 	'consent-changed': ['The conditions have changed', 'Please read them again.', 'reload'],
 	'account-closed': ['Recordings can’t be received now', 'Please tell the person who sent you the link.'],
 	'too-large': ['This recording is too large', 'Please make a shorter one.', 'reload'],
-	NotAllowedError: ['We got no permission', 'You or your browser said no. Try again and allow it, or use the icon beside the address.', 'intro'],
+	NotAllowedError: ['We got no permission', 'Try again and allow it, or use the icon beside the address.', 'intro'],
 	NotFoundError: ['No camera or microphone was found', 'Connect one, or choose something else.', 'intro'],
 	NotReadableError: ['Your camera or microphone is busy', 'Close the program that uses it.', 'intro'],
 	TimeoutError: ['Nothing was chosen', 'Pick what to share when your browser asks.', 'intro'],
-	empty: ['Nothing was recorded', 'The recording stopped before it began.', 'intro'],
+	empty: ['Nothing was recorded', 'It stopped before it began.', 'intro'],
 	other: ['Something went wrong', 'Please try again in a moment.', 'reload'],
 };
 PROBLEMS.QuotaExceededError = PROBLEMS.storage;
@@ -56,7 +56,7 @@ function problem(name, keep) {
 	show('problem');
 }
 
-/* A JSON answer, or an error {code, final}; final: asking again won't help. */
+/* A JSON answer, or an error {code, final}; final: asking again is useless. */
 async function call(path, body) {
 	let response, answer;
 	try {
@@ -82,7 +82,6 @@ async function admission(of, fresh, consent) {
 /* One tab works on a take; the lock goes with the tab. Resolves to a function that gives it back, or null. */
 const claim = (id) =>
 	new Promise((resolve) => {
-		if (!navigator.locks) return resolve(() => {});
 		navigator.locks.request('rushes-take:' + id, { ifAvailable: true }, (lock) => (lock ? new Promise(resolve) : resolve(null)));
 	});
 
@@ -107,6 +106,7 @@ function progress(event) {
 	}
 	const got = Math.min(stream.acked, take.bytes);
 	const state = !line ? 'No connection: kept on this device' : take.ended && got === take.bytes ? 'Everything is received' : 'Being received as you record';
+	hide('upload', false);
 	text('line', state);
 	text('bytes', `${size(got)} of ${size(take.bytes)}`);
 	$('received').value = $('sending').value = got / take.bytes;
@@ -114,23 +114,23 @@ function progress(event) {
 	const copied = event === 'copied';
 	const saved = (take.saved ||= copied || event === 'saved');
 	text('done-title', saved ? 'Thank you, it has arrived' : 'Sending your recording…');
-	text('done-text', saved ? `${info?.account.name ?? 'The support team'} has your recording. You can close this page.` : 'Please keep this page open.');
-	text('done-detail', copied ? 'Kept safely in two places; the copy on this device is gone.' : saved ? 'A second copy is being made.' : line ? $('bytes').textContent : state);
+	text('done-text', saved ? 'You can close this page.' : 'Please keep it open.');
+	text('done-detail', copied ? 'Kept in two places; the copy on this device is gone.' : saved ? 'A second copy is being made.' : line ? $('bytes').textContent : state);
 	hide('sending', saved);
 	hide('more', !saved);
 	if (event === 'saved') show('done');
 }
 
 const MODES = {
-	preview: ['Ready when you are', 'Nothing is recorded yet. This is what will be.', 'Preview'],
-	recording: ['Recording', 'Press Stop when you are done. You can watch it before you send it.', 'Recording'],
+	preview: ['Ready when you are', 'Nothing is recorded until you press Start.', 'Preview'],
+	recording: ['Recording', 'You can watch it before you send it.', 'Recording'],
 	review: ['Watch it before you send it', 'Nobody looks at it until you press Send.', 'Your recording'],
 };
 
 function mode(name) {
 	Object.assign($('stage').dataset, { mode: name, source: (take ?? capture).source });
 	for (const button of document.querySelectorAll('[data-in]')) button.hidden = button.dataset.in !== name;
-	hide('upload', name === 'preview');
+	hide('upload', true);
 	hide('notice', true);
 	sure = false;
 	text('again', 'Record again');
@@ -154,8 +154,7 @@ function tick() {
 	$('stage').toggleAttribute('data-silent', level === null);
 	$('level').style.transform = `scaleX(${level ?? 0})`;
 	if (!recorder) return;
-	const time = clock(recorder.ms);
-	if (time !== $('time').textContent) document.title = text('time', time) + ' Recording';
+	document.title = text('time', clock(recorder.ms)) + ' Recording';
 	if (recorder.ms >= rules.limits.seconds * 1000) stop();
 }
 
@@ -207,9 +206,6 @@ function start() {
 	recorder.start();
 	capture.onended = () => stop();
 	text('pause', 'Pause');
-	text('line', 'Connecting…');
-	text('bytes', '');
-	$('received').value = 0;
 	mode('recording');
 	navigator.wakeLock?.request('screen').catch(() => {});
 }
@@ -297,8 +293,7 @@ function intro() {
 	text('reason', subject ?? '');
 	hide('reason', !subject);
 	const until = new Date(expires_at).toLocaleString(undefined, { dateStyle: 'long', timeStyle: 'short' });
-	const facts = [ticket && `Ticket ${ticket}`, `up to ${Math.round(limits.seconds / 60)} minutes`, `link valid until ${until}`];
-	text('facts', facts.filter(Boolean).join(' · '));
+	text('facts', `${ticket ? `Ticket ${ticket} · ` : ''}up to ${Math.round(limits.seconds / 60)} minutes · valid until ${until}`);
 	text('consent', consent.text);
 	show('intro');
 }

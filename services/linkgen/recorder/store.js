@@ -19,7 +19,7 @@ export async function open() {
 	};
 	db = await done(request);
 	db.onversionchange = () => db.close();
-	navigator.storage?.persist?.().catch(() => {});
+	navigator.storage?.persist?.();
 }
 
 const table = (name, mode) => db.transaction(name, mode, { durability: 'strict' }).objectStore(name);

@@ -4,8 +4,7 @@ import * as store from './store.js';
 import { crc32 } from './crc32.js';
 
 const PIECE_BYTES = 256 * 1024;
-const WINDOW_BYTES = 4 * 1024 * 1024; /* sent and not confirmed */
-const BUFFER_BYTES = 1024 * 1024; /* waiting in the socket */
+const WINDOW_BYTES = 4 * 1024 * 1024; /* sent and not confirmed, in the socket's buffer too */
 /* The server confirms whole slots of 64 KiB, so less than two may rest unconfirmed on a healthy line. */
 const SLACK_BYTES = 128 * 1024;
 const STALL_MS = 10000;
@@ -139,17 +138,10 @@ export class Stream {
 
 	/* One piece or one word; false when there is nothing to do now. */
 	async step() {
-		const { socket, take } = this;
+		const { take } = this;
 		if (!this.ready) return false;
 		if (take.wish === 'abort') return this.tell('abort');
-		if (this.sent < take.bytes) {
-			if (this.sent - this.acked >= WINDOW_BYTES) return false;
-			if (socket.bufferedAmount > BUFFER_BYTES) {
-				await new Promise((resolve) => setTimeout(resolve, 50));
-				return true;
-			}
-			return this.piece();
-		}
+		if (this.sent < take.bytes) return this.sent - this.acked < WINDOW_BYTES && this.piece();
 		if (take.paused !== this.paused) {
 			this.paused = take.paused;
 			if (take.paused) this.say({ type: 'pause' });
