@@ -96,8 +96,9 @@ struct http_exchange;
 struct http_exchange_callbacks {
 	/* Status and header lines have come. Negative ends the exchange with it. */
 	int (*on_head)(struct http_exchange *x, const struct http_client_answer *a, void *arg);
-	/* A piece of a body of any status. Negative ends the exchange. After http_exchange_pause() inside it no further
-	 * piece comes until resumed. NULL: collected into the answer as with http_client_perform(). */
+	/* A piece of a body of any status. Negative ends the exchange. After http_exchange_pause() inside it at most
+	 * 64 KiB that were already read still come until resumed. NULL: collected into the answer as with
+	 * http_client_perform(). */
 	int (*on_body)(struct http_exchange *x, const void *data, size_t n, void *arg);
 	/* Up to n bytes of the upload; 0 with http_exchange_pause() called: nothing now. */
 	ssize_t (*on_source)(struct http_exchange *x, void *buffer, size_t n, void *arg);

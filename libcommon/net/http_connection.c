@@ -46,10 +46,15 @@ static void on_writable(evutil_socket_t fd _unused_, short what _unused_, void *
 	drive(c);
 }
 
+static void on_kick(evutil_socket_t fd _unused_, short what _unused_, void *arg)
+{
+	drive(arg);
+}
+
 void connection_kick(struct http_connection *c)
 {
 	if (c->state != CONNECTION_CLOSED)
-		event_active(&c->write_event, EV_WRITE, 0);
+		event_active(&c->kick_event, EV_TIMEOUT, 0);
 }
 
 static void connection_free(void *arg)
@@ -80,6 +85,7 @@ int connection_new(struct http_server *s, int fd, const char *remote)
 	struct event_base *base = loop_base(s->loop);
 	(void)event_assign(&c->read_event, base, fd, EV_READ | EV_PERSIST, on_readable, c);
 	(void)event_assign(&c->write_event, base, fd, EV_WRITE | EV_PERSIST, on_writable, c);
+	(void)event_assign(&c->kick_event, base, -1, 0, on_kick, c);
 	c->next = s->first;
 	if (s->first)
 		s->first->prev = c;
@@ -105,6 +111,7 @@ void connection_close(struct http_connection *c)
 	connection_set_state(c, CONNECTION_CLOSED);
 	(void)event_del(&c->read_event);
 	(void)event_del(&c->write_event);
+	(void)event_del(&c->kick_event);
 	http_io_close(c);
 	end_upgrade(c);
 	if (c->request)
@@ -255,10 +262,8 @@ static void set_event(struct event *ev, bool *is, bool should)
 {
 	if (*is == should)
 		return;
-	*is = should;
-	if (should)
-		(void)event_add(ev, NULL);
-	else
+	*is = should ? event_add(ev, NULL) == 0 : false;
+	if (!should)
 		(void)event_del(ev);
 }
 
@@ -266,8 +271,14 @@ static void update_events(struct http_connection *c)
 {
 	bool wants = c->state == CONNECTION_HANDSHAKE || (connection_wants_input(c) && !c->eof);
 	bool more = wants && c->readable;
+	bool writes = c->output.size > 0 || (wants && c->read_wants_write);
 	set_event(&c->read_event, &c->reading, wants);
-	set_event(&c->write_event, &c->writing, c->output.size > 0 || (wants && c->read_wants_write));
+	set_event(&c->write_event, &c->writing, writes);
+	if (c->reading != wants || c->writing != writes) {
+		/* no memory for an event: nobody would ever wake this connection */
+		connection_close(c);
+		return;
+	}
 	/* bytes that TLS has read ahead are invisible to the kernel's readiness */
 	if (more || (c->output.size > 0 && !c->write_blocked))
 		connection_kick(c);

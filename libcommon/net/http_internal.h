@@ -71,6 +71,8 @@ struct http_connection {
 	int fd;
 	SSL *ssl; /* NULL: plain */
 	struct event read_event, write_event;
+	/* of its own: libevent adds no event to its readiness list while that event is active */
+	struct event kick_event;
 	bool reading, writing; /* events that are added */
 	bool readable;	       /* more may be there than the last read took */
 	bool write_blocked;    /* the socket takes no more now */
