@@ -14,7 +14,7 @@ struct create_arguments {
 	const char *name, *kind, *account, *region, *credential_file;
 	const char *path, *endpoint, *bucket, *bucket_region, *ca_file, *encryption, *resolve;
 	const char *main_class, *raw_class, *picture_class;
-	bool path_style, allow_private, delete_at_target, checksums;
+	bool path_style, allow_private, delete_at_target, checksums, read_back;
 	uint64_t part_bytes;
 };
 
@@ -67,6 +67,7 @@ static const struct option create_options[] = {
     TEXT("--raw-class", "CLASS", raw_class, "s3: storage class of the raw take"),
     TEXT("--picture-class", "CLASS", picture_class, "s3: storage class of snapshot and filmstrip"),
     FLAG("--checksums", checksums, "s3: send and ask for SHA-256 checksums"),
+    FLAG("--read-back", read_back, "s3: read every object back, whatever the server's digests say"),
     {.name = "--part-size",
      .value = "BYTES",
      .type = OPTION_BYTES,
@@ -169,6 +170,7 @@ static json_t *endpoint_json(const struct create_arguments *a)
 	set_flag(o, "path_style", a->path_style);
 	set_flag(o, "allow_private", a->allow_private);
 	set_flag(o, "checksums", a->checksums);
+	set_flag(o, "read_back", a->read_back);
 	if (a->part_bytes)
 		(void)json_object_set_new(o, "part_bytes", json_integer((json_int_t)a->part_bytes));
 	return o;
