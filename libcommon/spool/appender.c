@@ -190,19 +190,27 @@ int sealed_appender_append(struct sealed_appender *a, const void *data, size_t n
 	return r < 0 ? fail(a, &why, e) : 0;
 }
 
+int sealed_appender_sync(struct sealed_appender *a, struct error *e)
+{
+	if (a->failed.code)
+		return refuse(a, e);
+	struct error why = {0};
+	if (fdatasync(a->fd) < 0) {
+		(void)error_set_errno(&why, ERR_RETRY, errno, "sealed file cannot be flushed");
+		return fail(a, &why, e);
+	}
+	if (!a->finished)
+		a->durable = a->stored * SEALED_SLOT_PAYLOAD;
+	return 0;
+}
+
 int sealed_appender_flush(struct sealed_appender *a, struct error *e)
 {
 	if (a->failed.code)
 		return refuse(a, e);
 	if (a->finished || a->durable == a->stored * SEALED_SLOT_PAYLOAD)
 		return 0;
-	struct error why = {0};
-	if (fdatasync(a->fd) < 0) {
-		(void)error_set_errno(&why, ERR_RETRY, errno, "sealed file cannot be flushed");
-		return fail(a, &why, e);
-	}
-	a->durable = a->stored * SEALED_SLOT_PAYLOAD;
-	return 0;
+	return sealed_appender_sync(a, e);
 }
 
 int sealed_appender_finish(struct sealed_appender *a, struct error *e)

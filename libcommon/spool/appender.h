@@ -25,6 +25,9 @@ int sealed_appender_append(struct sealed_appender *a, const void *data, size_t n
 /* Makes the full slots durable (fdatasync). */
 int sealed_appender_flush(struct sealed_appender *a, struct error *e) _must_check_;
 
+/* Makes the header durable, so that a file that was created is never without one. */
+int sealed_appender_sync(struct sealed_appender *a, struct error *e) _must_check_;
+
 /* Writes the rest as the final slot and makes everything durable. Nothing can be appended afterwards. */
 int sealed_appender_finish(struct sealed_appender *a, struct error *e) _must_check_;
 

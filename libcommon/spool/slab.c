@@ -95,3 +95,8 @@ unsigned slab_used(struct slab *s)
 	(void)pthread_mutex_unlock(&s->lock);
 	return used;
 }
+
+bool slab_has_spare(struct slab *s)
+{
+	return slab_used(s) < s->count;
+}

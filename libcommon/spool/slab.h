@@ -5,6 +5,8 @@
 
 #include "base/error.h"
 
+#include <stdbool.h>
+
 struct slab;
 
 /* At most `count` buffers of `bytes` (a multiple of 4096) each; allocated when first needed, then kept. */
@@ -24,5 +26,8 @@ void slab_give(struct slab *s, void *buffer);
 
 /* Buffers that are out now, for metrics. */
 unsigned slab_used(struct slab *s);
+
+/* Whether slab_take() would find one now. */
+bool slab_has_spare(struct slab *s);
 
 #endif
