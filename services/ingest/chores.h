@@ -1,0 +1,15 @@
+/* What ingest asks the database from time to time: which saved recordings have reached a second machine, whose streams
+ * were revoked, that streams are alive, and which takes broke off. The loop's thread. */
+#ifndef RUSHES_INGEST_CHORES_H
+#define RUSHES_INGEST_CHORES_H
+
+#include "ingest.h"
+
+int chores_new(struct ingest *g, struct chores **ret, struct error *e) _must_check_;
+/* Starts nothing new. */
+void chores_stop(struct chores *c);
+/* Nothing may be running. */
+void chores_free(struct chores *c);
+DEFINE_CLEANUP(struct chores, chores_free)
+
+#endif

@@ -1,0 +1,260 @@
+#include "ingest.h"
+
+#include "chores.h"
+#include "recover.h"
+#include "stream.h"
+#include "upload.h"
+
+#include <stddef.h>
+
+/* Threads that seal and write borrow one of these for the length of a turn. */
+#define WRITE_BUFFER_BYTES MIB
+
+/* A stream must find room for a minute of its bitrate: of 2 Mbit/s, twice what recorders send. */
+#define STREAM_RESERVE_BYTES (16 * MIB)
+
+#define FIELD(member) offsetof(struct ingest_config, member)
+
+const struct config_option ingest_options[] = {
+    {"RUSHES_INGEST_LISTEN", CONFIG_ADDRESS, "127.0.0.1:8443", 0, 0, NULL, FIELD(listen),
+     "Public address of the recorder's stream and of uploads, with TLS"},
+    {"RUSHES_INGEST_CERTIFICATE", CONFIG_PATH, NULL, 0, 0, NULL, FIELD(certificate),
+     "Certificate chain of the public address"},
+    {"RUSHES_INGEST_KEY", CONFIG_PATH, NULL, 0, 0, NULL, FIELD(key), "Private key of that certificate"},
+    {"RUSHES_INGEST_URL", CONFIG_STRING, NULL, 0, 0, NULL, FIELD(url), "wss:// address by which pages reach it"},
+    {"RUSHES_PEER_LISTEN", CONFIG_ADDRESS, "127.0.0.1:0", 0, 0, NULL, FIELD(peer_listen),
+     "Address where other services fetch sealed files, with mutual TLS"},
+    {"RUSHES_PEER_URL", CONFIG_STRING, NULL, 0, 0, NULL, FIELD(peer_url),
+     "https:// address by which other services reach that listener"},
+    {"RUSHES_SPOOL_PATH", CONFIG_PATH, NULL, 0, 0, NULL, FIELD(spool_path),
+     "Folder of the spool; its superblock is made in an empty one"},
+    {"RUSHES_SPOOL_RESERVE", CONFIG_BYTES, "1GiB", 0, 0, NULL, FIELD(spool_reserve_bytes),
+     "Room on the spool's disk that is kept free"},
+    {"RUSHES_SPOOL_ROOT_KEY_FILE", CONFIG_PATH, NULL, 0, 0, NULL, FIELD(root_key_file),
+     "Key file of purpose spool-root"},
+    {"RUSHES_TOKEN_PUBLIC_KEY_FILE", CONFIG_PATH, NULL, 0, 0, NULL, FIELD(token_key_file),
+     "Public halves of the keys of purpose token-sign"},
+    {"RUSHES_INGEST_BUFFERS", CONFIG_BYTES, "64MiB", 1024 * 1024, 0, NULL, FIELD(buffer_bytes),
+     "Memory for received bytes that wait to be written; all streams share it"},
+    {"RUSHES_INGEST_THREADS", CONFIG_UINT, "8", 1, 128, NULL, FIELD(threads),
+     "Threads that seal, write, flush and ask the database"},
+    {"RUSHES_INGEST_CONNECTIONS", CONFIG_UINT, "4096", 1, 100000, NULL, FIELD(connections_max),
+     "Most public connections at once"},
+    {"RUSHES_INGEST_ADDRESS_CONNECTIONS", CONFIG_UINT, "0", 0, 100000, NULL, FIELD(address_connections_max),
+     "Most public connections of one remote address; 0: no limit of its own"},
+    {"RUSHES_INGEST_LINGER", CONFIG_DURATION, "10s", 0, 3600000, NULL, FIELD(linger_ms),
+     "How long a recording that lost its connection keeps its segment open"},
+    {"RUSHES_INGEST_TOKEN_WAIT", CONFIG_DURATION, "5s", 100, 60000, NULL, FIELD(token_ms),
+     "How long a stream may take to send its token"},
+    {0},
+};
+
+static const struct http_route routes[] = {
+    {"GET", "/v1/stream", stream_handle, HTTP_BODY_NONE, 0},
+    {"POST", "/v1/recordings", upload_handle, HTTP_BODY_STREAM, 0},
+    {0},
+};
+
+/* Everything that needs no database. */
+static int open_own(struct ingest *g, struct error *e)
+{
+	const struct ingest_config *c = g->config;
+	const struct spool_options spool = {.path = c->spool_path,
+					    .region = c->platform.region,
+					    .service = "ingest",
+					    .reserve_bytes = c->spool_reserve_bytes};
+	const struct tls_settings front = {.certificate_path = c->certificate, .key_path = c->key};
+	const struct tls_settings peers = {.certificate_path = c->platform.tls_certificate,
+					   .key_path = c->platform.tls_key,
+					   .ca_path = c->platform.tls_ca};
+	int r = keyring_load(c->root_key_file, KEY_SPOOL_ROOT, &g->root, e);
+	if (r == 0)
+		r = keyring_load_public(c->token_key_file, KEY_TOKEN_SIGN, &g->token_keys, e);
+	if (r == 0)
+		r = tls_server_new(&front, &g->tls, e);
+	if (r == 0)
+		r = tls_server_new(&peers, &g->peer_tls, e);
+	if (r == 0)
+		r = slab_new(CHUNK_BUFFER_BYTES, (unsigned)(c->buffer_bytes / CHUNK_BUFFER_BYTES), &g->chunks, e);
+	if (r == 0)
+		r = slab_new(WRITE_BUFFER_BYTES, (unsigned)c->threads, &g->host.buffers, e);
+	return r == 0 ? spool_open(&spool, &g->spool, e) : r;
+}
+
+static int open_intakes(struct ingest *g, struct error *e)
+{
+	struct platform *p = g->platform;
+	g->host.db = platform_db(p);
+	g->host.spool = g->spool;
+	g->host.root = g->root;
+	const struct recover_options recover = {&g->host, platform_bus(p), g->config->platform.region};
+	int r = pool_new(platform_loop(p), "intake", (unsigned)g->config->threads, 2 * LIVE_COPIES_MAX, &g->pool, e);
+	const struct intakes_options intakes = {.loop = platform_loop(p),
+						.pool = g->pool,
+						.host = &g->host,
+						.bus = platform_bus(p),
+						.chunks = g->chunks,
+						.region = g->config->platform.region,
+						.metrics = platform_metrics(p),
+						.linger_ms = g->config->linger_ms,
+						.stream_reserve_bytes = STREAM_RESERVE_BYTES};
+	if (r == 0)
+		r = recover_at_start(&recover, e);
+	if (r == 0)
+		r = intakes_new(&intakes, &g->intakes, e);
+	return r == 0 ? chores_new(g, &g->chores, e) : r;
+}
+
+static bool is_live(void *arg, const struct uuid *copy)
+{
+	struct ingest *g = arg;
+	return live_copies_has(&g->host.live, copy);
+}
+
+static int open_listeners(struct ingest *g, struct error *e)
+{
+	struct platform *p = g->platform;
+	const struct keeper_options keeper = {.spool = g->spool,
+					      .db = platform_db(p),
+					      .peer_url = g->config->peer_url,
+					      .metrics = platform_metrics(p),
+					      .is_live = is_live,
+					      .arg = g};
+	const struct serve_options serve = {.loop = platform_loop(p),
+					    .pool = platform_pool(p),
+					    .db = platform_db(p),
+					    .spool = g->spool,
+					    .tls = g->peer_tls,
+					    .metrics = platform_metrics(p),
+					    .listen = g->config->peer_listen};
+	const struct http_server_options front = {.address = g->config->listen,
+						  .tls = g->tls,
+						  .routes = routes,
+						  .arg = g,
+						  .limits = {.connections_max = (unsigned)g->config->connections_max,
+							     .address_connections_max =
+								 (unsigned)g->config->address_connections_max},
+						  .metrics = platform_metrics(p),
+						  .name = "public"};
+	int r = keeper_start(&keeper, &g->keeper, e);
+	if (r == 0)
+		r = serve_new(&serve, &g->serve, e);
+	g->is_serving_peers = r == 0;
+	if (r == 0)
+		r = http_server_new(platform_loop(p), &front, &g->server, e);
+	g->is_serving = r == 0;
+	return r;
+}
+
+static bool spool_is_ready(void *arg, const char **ret_why)
+{
+	struct ingest *g = arg;
+	*ret_why = "the spool is read-only or full";
+	return spool_admits(g->spool, STREAM_RESERVE_BYTES);
+}
+
+int ingest_start(struct service *s, const void *config, void **ret_state, struct error *e)
+{
+	struct ingest *g = calloc(1, sizeof(*g));
+	if (!g)
+		return error_nomem(e);
+	*ret_state = g;
+	g->config = config;
+	live_copies_init(&g->host.live);
+	int r = open_own(g, e);
+	if (r == 0)
+		r = platform_start(s, &g->config->platform, PLATFORM_BUS | PLATFORM_OUTBOX, &g->platform, e);
+	if (r == 0)
+		r = open_intakes(g, e);
+	if (r == 0)
+		r = open_listeners(g, e);
+	if (r == 0)
+		r = platform_ready_add(g->platform, spool_is_ready, g);
+	if (r < 0)
+		return r;
+	platform_debug_add(g->platform, "recordings", intakes_debug, g->intakes);
+	platform_debug_add(g->platform, "keeper", keeper_debug, g->keeper);
+	platform_debug_add(g->platform, "peers", serve_debug, g->serve);
+	platform_debug_add(g->platform, "public", http_server_state, g->server);
+	log_info(NULL, "spool %s, receiving on port %u", spool_node_text(g->spool), http_server_port(g->server));
+	return 0;
+}
+
+static void on_served(void *arg)
+{
+	struct ingest *g = arg;
+	g->is_serving = false;
+}
+
+static void on_peers_served(void *arg)
+{
+	struct ingest *g = arg;
+	g->is_serving_peers = false;
+}
+
+static bool is_busy(void *arg)
+{
+	struct ingest *g = arg;
+	return g->is_serving || g->is_serving_peers || intakes_count(g->intakes) > 0;
+}
+
+void ingest_drain(void *state)
+{
+	struct ingest *g = state;
+	chores_stop(g->chores);
+	/* connections of recordings are told before the listener tells the others */
+	intakes_drain(g->intakes);
+	http_server_drain(g->server, on_served, g);
+	serve_drain(g->serve, on_peers_served, g);
+	platform_drain(g->platform, is_busy, g);
+}
+
+int ingest_reload(void *state, struct error *e)
+{
+	struct ingest *g = state;
+	int r = tls_reload(g->tls, e);
+	if (r == 0)
+		r = tls_reload(g->peer_tls, e);
+	return r == 0 ? platform_reload(g->platform, e) : r;
+}
+
+static void end_turn(void *arg)
+{
+	loop_stop(arg);
+}
+
+/* Ends the pool and lets what it posted to the loop happen before anything it touches is freed. */
+static void end_pool(struct ingest *g)
+{
+	if (!g->pool)
+		return;
+	struct loop *l = platform_loop(g->platform);
+	if (g->intakes)
+		intakes_close(g->intakes);
+	if (g->chores)
+		chores_stop(g->chores);
+	pool_free(TAKE_PTR(g->pool));
+	loop_post(l, end_turn, l);
+	loop_run(l);
+}
+
+void ingest_stop(void *state)
+{
+	struct ingest *g = state;
+	keeper_free(g->keeper);
+	/* connections end first: their streams let go of the intakes */
+	http_server_free(g->server);
+	serve_free(g->serve);
+	end_pool(g);
+	chores_free(g->chores);
+	intakes_free(g->intakes);
+	platform_stop(g->platform);
+	slab_free(g->chunks);
+	slab_free(g->host.buffers);
+	tls_free(g->tls);
+	tls_free(g->peer_tls);
+	spool_free(g->spool);
+	keyring_free(g->root);
+	keyring_free(g->token_keys);
+	free(g);
+}

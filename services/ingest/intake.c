@@ -1,0 +1,390 @@
+#include "intake.h"
+
+#include "base/clock.h"
+#include "intake_internal.h"
+#include "node/worker.h"
+
+#include <assert.h>
+#include <string.h>
+
+/* A database that is away is asked again after this, and given up for a waiting client after the limit; what is durable
+ * and only has to be recorded waits as long as it takes. */
+#define RETRY_MS      500
+#define RETRY_SLOW_MS 5000
+#define GIVE_UP_MS    15000
+
+static const char *const state_names[INTAKE_STATE_MAX] = {
+    [INTAKE_OPENING] = "opening", [INTAKE_RECEIVING] = "receiving", [INTAKE_STOPPED] = "stopped",
+    [INTAKE_SAVING] = "saving",	  [INTAKE_SAVED] = "saved",	    [INTAKE_DISCARDING] = "discarding",
+    [INTAKE_FAILED] = "failed",	  [INTAKE_ENDED] = "ended",
+};
+
+/* From state (row) to state: what is not here is a programming error. */
+static const bool legal[INTAKE_STATE_MAX][INTAKE_STATE_MAX] = {
+    [INTAKE_OPENING] =
+	{[INTAKE_RECEIVING] = true, [INTAKE_SAVED] = true, [INTAKE_DISCARDING] = true, [INTAKE_FAILED] = true},
+    [INTAKE_RECEIVING] = {[INTAKE_STOPPED] = true,
+			  [INTAKE_SAVING] = true,
+			  [INTAKE_DISCARDING] = true,
+			  [INTAKE_FAILED] = true,
+			  [INTAKE_ENDED] = true},
+    [INTAKE_STOPPED] =
+	{[INTAKE_SAVING] = true, [INTAKE_DISCARDING] = true, [INTAKE_FAILED] = true, [INTAKE_ENDED] = true},
+    [INTAKE_SAVING] = {[INTAKE_SAVED] = true, [INTAKE_FAILED] = true},
+    [INTAKE_SAVED] = {[INTAKE_FAILED] = true, [INTAKE_ENDED] = true},
+    [INTAKE_DISCARDING] = {[INTAKE_FAILED] = true, [INTAKE_ENDED] = true},
+    [INTAKE_FAILED] = {[INTAKE_ENDED] = true},
+};
+
+const char *intake_state_to_string(enum intake_state s)
+{
+	return state_names[s];
+}
+
+struct log_context intake_context(const struct intake *i)
+{
+	return (struct log_context){.account = i->account_text, .recording = i->recording_text, .trace = &i->trace};
+}
+
+void intake_set_state(struct intake *i, enum intake_state to)
+{
+	assert(legal[i->state][to]);
+	struct log_context ctx = intake_context(i);
+	log_debug(&ctx, "intake %s -> %s", state_names[i->state], state_names[to]);
+	i->state = to;
+}
+
+static bool todo_is_empty(const struct turn_todo *t)
+{
+	return !(t->open || t->flush || t->end || t->check || t->save || t->discard);
+}
+
+static bool has_work(const struct intake *i)
+{
+	return !todo_is_empty(&i->turn.todo) || !todo_is_empty(&i->want) || i->turn.bytes.head || i->queue.head ||
+	       i->announce;
+}
+
+static void work(void *arg)
+{
+	turn_run(&((struct intake *)arg)->turn);
+}
+
+static void turn_done(void *arg);
+
+/* What was asked for meanwhile joins what the last turn left undone. */
+static void take_wishes(struct intake *i)
+{
+	struct turn_todo *t = &i->turn.todo, *w = &i->want;
+	t->open |= w->open;
+	t->flush |= w->flush;
+	t->end |= w->end;
+	t->discard |= w->discard;
+	if (w->check) {
+		t->check = true;
+		t->total = w->total;
+	}
+	if (w->save) {
+		t->save = true;
+		t->how = w->how;
+	}
+	*w = (struct turn_todo){0};
+	chunks_join(&i->turn.bytes, &i->queue, i->set->o.chunks);
+}
+
+static void submit(struct intake *i)
+{
+	take_wishes(i);
+	i->running = true;
+	i->announcing = i->announce;
+	i->announce = false;
+	if (i->set->o.pool && pool_submit(i->set->o.pool, work, turn_done, i) == 0)
+		return;
+	/* the pool is full, or ending */
+	i->running = false;
+	i->announce = i->announcing;
+	i->waiting = true;
+	loop_timer_set(i->wait_timer, RETRY_MS);
+}
+
+static void leave(struct intake *i)
+{
+	struct intakes *s = i->set;
+	if (i->state != INTAKE_ENDED)
+		intake_set_state(i, INTAKE_ENDED);
+	struct intake **at = &s->buckets[intake_bucket(&i->recording)];
+	while (*at != i)
+		at = &(*at)->next;
+	*at = i->next;
+	s->count--;
+	intake_free(i);
+}
+
+void intake_settle(struct intake *i)
+{
+	if (i->running || i->busy > 0)
+		return;
+	if (has_work(i)) {
+		if (!i->waiting)
+			submit(i);
+		return;
+	}
+	if (i->attached || i->waiting)
+		return;
+	if (!segment_is_open(i->turn.segment)) {
+		leave(i);
+	} else if (i->state == INTAKE_FAILED || i->at_once) {
+		i->want.end = true;
+		submit(i);
+	} else if (!i->lingering) {
+		i->lingering = true;
+		loop_timer_set(i->wait_timer, i->set->o.linger_ms);
+	}
+}
+
+static void clear_work(struct intake *i)
+{
+	i->turn.todo = (struct turn_todo){0};
+	chunks_clear(&i->turn.bytes, i->set->o.chunks);
+}
+
+void intake_fail(struct intake *i, const char *code, const char *message, bool retry)
+{
+	if (i->state == INTAKE_FAILED)
+		return;
+	struct log_context ctx = intake_context(i);
+	log_info(&ctx, "the connection of the recording ends: %s (%s)", code, message);
+	metric_count(i->set->failures, code);
+	i->clear = i->running;
+	if (!i->running)
+		clear_work(i);
+	i->want = (struct turn_todo){0};
+	i->announce = false;
+	chunks_clear(&i->queue, i->set->o.chunks);
+	intake_set_state(i, INTAKE_FAILED);
+	if (!i->attached)
+		return;
+	i->attached = false;
+	const struct intake_failure why = {code, message, retry};
+	i->busy++;
+	i->callbacks.on_failed(i->arg, &why);
+	i->busy--;
+}
+
+/* Reasons by which rushes.session_refusal refuses: they are documented codes. */
+static const char *refusal_in(const char *text)
+{
+	static const char *const reasons[] = {"session-revoked",      "account-closed", "trial-expired",
+					      "subscription-expired", "link-revoked",	"link-expired",
+					      "session-expired",      "unknown-session"};
+	for (size_t r = 0; r < ARRAY_SIZE(reasons); r++)
+		if (strstr(text, reasons[r]))
+			return reasons[r];
+	return "session-refused";
+}
+
+static void wait_and_retry(struct intake *i)
+{
+	int64_t now = clock_monotonic_us();
+	if (!i->failing_since_us)
+		i->failing_since_us = now;
+	bool is_late = now - i->failing_since_us > (int64_t)GIVE_UP_MS * 1000;
+	/* what is durable needs no client to be recorded; what isn't, the client still has */
+	bool may_give_up = i->turn.step == TURN_OPEN || i->turn.step == TURN_WRITE;
+	if (is_late && may_give_up && i->state != INTAKE_FAILED) {
+		intake_fail(i, "unavailable", "the service cannot take the recording now", true);
+		return;
+	}
+	i->waiting = true;
+	loop_timer_set(i->wait_timer, is_late ? RETRY_SLOW_MS : RETRY_MS);
+}
+
+/* The segment of a failed recording has to be closed all the same, unless nobody wants it any more; at a stop the next
+ * start-up scan does it. */
+static void closing_failed(struct intake *i)
+{
+	struct turn *t = &i->turn;
+	if (t->result == 0 || t->step != TURN_END)
+		return;
+	if (t->result == ERR_RETRY && !i->set->draining) {
+		wait_and_retry(i);
+		return;
+	}
+	segment_drop(t->segment);
+	t->todo = (struct turn_todo){0};
+}
+
+static void turn_failed(struct intake *i)
+{
+	struct turn *t = &i->turn;
+	struct log_context ctx = intake_context(i);
+	log_debug(&ctx, "turn stopped at step %d: %s", (int)t->step, t->error.text);
+	if (t->is_disk) {
+		log_error(&ctx, "the disk failed, the segment ends at its last durable byte: %s", t->error.text);
+		intake_fail(i, t->code, "the node cannot store more", true);
+		return;
+	}
+	switch (t->result) {
+	case ERR_RETRY:
+	case ERR_NOMEM:
+		wait_and_retry(i);
+		break;
+	case ERR_FULL:
+		intake_fail(i, "full", "the node is full", true);
+		break;
+	case ERR_DENIED:
+		intake_fail(i, refusal_in(t->error.text), "the session may not record", false);
+		break;
+	case ERR_CONFLICT:
+		intake_fail(i, t->code ? t->code : "superseded", "the recording goes on elsewhere", t->code != NULL);
+		break;
+	case ERR_CANCELLED:
+	case ERR_NOTFOUND:
+		segment_drop(t->segment);
+		intake_fail(i, "recording-deleted", "the recording was deleted", false);
+		break;
+	case ERR_REJECT:
+		intake_fail(i, t->code ? t->code : "bad-request", t->error.text,
+			    t->code && strcmp(t->code, "bytes-mismatch") == 0 && t->durable < t->todo.total.bytes);
+		break;
+	default:
+		log_error(&ctx, "%s", t->error.text);
+		intake_fail(i, "internal", "an internal error", true);
+	}
+}
+
+static void opened(struct intake *i)
+{
+	const struct turn_opening *o = &i->turn.opening;
+	struct log_context ctx = intake_context(i);
+	if (o->refused[0]) {
+		bool is_deleted = strcmp(o->refused, "deleted") == 0;
+		intake_fail(i, is_deleted ? "recording-deleted" : o->refused, "the session may not record this", false);
+		return;
+	}
+	i->received = o->offset;
+	i->acked = o->offset;
+	i->max_bytes = MIN(i->max_bytes, o->max_bytes);
+	i->max_duration_ms = MIN(i->max_duration_ms, o->max_duration_ms);
+	i->send_on_stop |= o->send_on_stop;
+	i->is_copied = o->is_copied;
+	i->opened_us = clock_monotonic_us();
+	intake_set_state(i, o->is_finished ? INTAKE_SAVED : INTAKE_RECEIVING);
+	log_info(&ctx, "%s at %llu", o->is_finished ? "finished before" : "receiving", (unsigned long long)o->offset);
+	i->announcing = true;
+}
+
+static void saved(struct intake *i)
+{
+	const struct turn_save *how = &i->turn.todo.how;
+	struct log_context ctx = intake_context(i);
+	intake_set_state(i, INTAKE_SAVED);
+	i->is_empty = !how->has_job && how->bytes == 0;
+	if (i->is_empty) {
+		log_info(&ctx, "nothing to save: discarded");
+		return;
+	}
+	log_info(&ctx, "saved: %llu bytes, ended by %s%s", (unsigned long long)how->bytes, how->stop,
+		 how->is_sent ? ", sent" : "");
+	metric_count(i->set->saved, how->stop);
+	if (how->has_job)
+		worker_hint(i->set->o.bus, i->set->o.region, JOB_COPY, NULL, &how->job, &i->trace);
+}
+
+static void tell_discarded(struct intake *i)
+{
+	i->attached = false;
+	i->callbacks.on_discarded(i->arg);
+}
+
+static void discarded(struct intake *i)
+{
+	struct log_context ctx = intake_context(i);
+	log_info(&ctx, "discarded");
+	metric_count(i->set->saved, "discarded");
+	if (i->attached)
+		tell_discarded(i);
+}
+
+/* Tells the connection what this turn changed. Each call may detach it. */
+static void tell(struct intake *i)
+{
+	const struct turn *t = &i->turn;
+	if (i->state == INTAKE_OPENING || i->state == INTAKE_FAILED || i->state == INTAKE_DISCARDING)
+		return;
+	if (i->attached && i->announcing)
+		i->callbacks.on_open(i->arg, &i->recording, i->received, i->send_on_stop);
+	if (i->attached && i->acked < t->durable && i->callbacks.on_ack)
+		i->callbacks.on_ack(i->arg, t->durable);
+	i->acked = MAX(i->acked, t->durable);
+	if (i->state != INTAKE_SAVED || !(i->announcing || t->saved))
+		return;
+	if (i->limit_code)
+		intake_fail(i, i->limit_code, "the limit of a recording is reached", false);
+	else if (i->attached && i->is_empty)
+		tell_discarded(i);
+	else if (i->attached)
+		i->callbacks.on_saved(i->arg, i->is_copied);
+}
+
+static void turn_succeeded(struct intake *i)
+{
+	const struct turn *t = &i->turn;
+	i->failing_since_us = 0;
+	if (t->opened && i->state == INTAKE_OPENING)
+		opened(i);
+	if (t->saved && i->state == INTAKE_SAVING)
+		saved(i);
+	tell(i);
+	if (t->discarded && i->state == INTAKE_DISCARDING)
+		discarded(i);
+}
+
+static void turn_done(void *arg)
+{
+	struct intake *i = arg;
+	i->running = false;
+	i->busy++;
+	metric_add(i->set->bytes, (double)i->turn.written_bytes);
+	if (i->clear)
+		clear_work(i);
+	i->clear = false;
+	if (i->state == INTAKE_FAILED) {
+		closing_failed(i);
+	} else if (i->turn.result < 0) {
+		tell(i);
+		turn_failed(i);
+	} else {
+		turn_succeeded(i);
+	}
+	i->announcing = false;
+	if (segment_unflushed_since_us(i->turn.segment))
+		loop_timer_set(i->flush_timer, TURN_COMMIT_MS);
+	if (i->is_full && i->queue.bytes < INTAKE_QUEUE_BYTES / 2) {
+		i->is_full = false;
+		if (i->attached)
+			i->callbacks.on_room(i->arg);
+	}
+	i->busy--;
+	intake_settle(i);
+}
+
+void intake_flush_due(void *arg)
+{
+	struct intake *i = arg;
+	/* a running turn flushes by itself what is due, and sets the timer again */
+	if (!i->running && segment_is_open(i->turn.segment))
+		i->want.flush = true;
+	intake_settle(i);
+}
+
+/* The wait is over: for the next try, or for a connection that did not come back. */
+void intake_wait_over(void *arg)
+{
+	struct intake *i = arg;
+	i->waiting = false;
+	if (i->lingering)
+		i->at_once = true;
+	i->lingering = false;
+	intake_settle(i);
+}

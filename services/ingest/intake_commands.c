@@ -1,0 +1,144 @@
+/* What connections and polls ask of an intake: part of intake.h. */
+#include "base/clock.h"
+#include "intake_internal.h"
+
+/* A client measures its own recording, not the connection: it may be over the limit by this. */
+#define DURATION_GRACE_MS 60000
+
+void intake_detach(struct intake *i, bool at_once)
+{
+	i->attached = false;
+	i->at_once = at_once;
+	intake_settle(i);
+}
+
+/* The recording reached a limit of its environment: what came is saved, truncated. */
+static void end_by_limit(struct intake *i, const char *code)
+{
+	i->limit_code = code;
+	intake_set_state(i, INTAKE_SAVING);
+	i->want.end = true;
+	i->want.save = true;
+	i->want.how = (struct turn_save){.stop = "limit", .is_recovered = true, .is_truncated = true};
+}
+
+int intake_give(struct intake *i, uint64_t offset, struct chunks *bytes, struct error *e)
+{
+	struct slab *pool = i->set->o.chunks;
+	if (i->state != INTAKE_RECEIVING)
+		return error_set(e, ERR_REJECT, "no bytes may come now: the recording is %s",
+				 intake_state_to_string(i->state));
+	if (offset > i->received)
+		return error_set(e, ERR_CONFLICT, "the bytes from %llu to %llu are missing",
+				 (unsigned long long)i->received, (unsigned long long)offset);
+	chunks_skip(bytes, pool, MIN(i->received - offset, bytes->bytes));
+	uint64_t room = i->max_bytes > i->received ? i->max_bytes - i->received : 0;
+	if (bytes->bytes > room) {
+		chunks_cut(bytes, pool, room);
+		end_by_limit(i, "too-large");
+	} else if (clock_monotonic_us() - i->opened_us > (int64_t)(i->max_duration_ms + DURATION_GRACE_MS) * 1000) {
+		end_by_limit(i, "too-long");
+	}
+	i->received += bytes->bytes;
+	chunks_join(&i->queue, bytes, pool);
+	i->is_full = i->queue.bytes >= INTAKE_QUEUE_BYTES;
+	intake_settle(i);
+	return 0;
+}
+
+bool intake_is_full(const struct intake *i)
+{
+	return i->is_full;
+}
+
+uint64_t intake_received(const struct intake *i)
+{
+	return i->received;
+}
+
+struct uuid intake_recording(const struct intake *i)
+{
+	return i->recording;
+}
+
+enum intake_state intake_state(const struct intake *i)
+{
+	return i->state;
+}
+
+void intake_pause(struct intake *i)
+{
+	if (i->state == INTAKE_RECEIVING)
+		i->want.end = true;
+	intake_settle(i);
+}
+
+static void release(struct intake *i)
+{
+	intake_set_state(i, INTAKE_SAVING);
+	i->want.end = true;
+	i->want.save = true;
+	i->want.how = (struct turn_save){.stop = i->stop_word, .is_sent = true};
+}
+
+void intake_stop(struct intake *i, const struct intake_total *t)
+{
+	if (i->state == INTAKE_RECEIVING) {
+		intake_set_state(i, INTAKE_STOPPED);
+		i->want.end = true;
+		i->want.check = true;
+		i->want.total = *t;
+		if (i->send_on_stop)
+			release(i);
+	}
+	intake_settle(i);
+}
+
+void intake_send(struct intake *i)
+{
+	if (i->state == INTAKE_RECEIVING || i->state == INTAKE_STOPPED)
+		release(i);
+	intake_settle(i);
+}
+
+void intake_abort(struct intake *i)
+{
+	if (i->state == INTAKE_OPENING || i->state == INTAKE_RECEIVING || i->state == INTAKE_STOPPED) {
+		intake_set_state(i, INTAKE_DISCARDING);
+		i->want = (struct turn_todo){.discard = true};
+		i->announce = false;
+		chunks_clear(&i->queue, i->set->o.chunks);
+	}
+	intake_settle(i);
+}
+
+void intake_revoked(struct intake *i, const char *code)
+{
+	i->busy++;
+	if (i->state == INTAKE_OPENING || i->state == INTAKE_RECEIVING || i->state == INTAKE_STOPPED)
+		intake_fail(i, code, "the session may not record any more", false);
+	i->busy--;
+	intake_settle(i);
+}
+
+void intake_copied(struct intake *i)
+{
+	bool is_news = !i->is_copied;
+	i->is_copied = true;
+	i->busy++;
+	if (is_news && i->attached && i->callbacks.on_copied)
+		i->callbacks.on_copied(i->arg);
+	i->busy--;
+	intake_settle(i);
+}
+
+void intake_hold(struct intake *i)
+{
+	i->busy++;
+}
+
+void intake_let_go(struct intake *i)
+{
+	i->busy--;
+	intake_settle(i);
+}

@@ -1,0 +1,79 @@
+/* What the parts of an intake share: intake.c (turns and states), intake_commands.c (what connections ask for),
+ * intakes.c (the set). */
+#ifndef RUSHES_INGEST_INTAKE_INTERNAL_H
+#define RUSHES_INGEST_INTAKE_INTERNAL_H
+
+#include "intake.h"
+#include "turn.h"
+
+#define INTAKE_BUCKETS 1024
+
+struct intakes {
+	struct intakes_options o;
+	size_t count;
+	bool draining;
+	struct intake *buckets[INTAKE_BUCKETS];
+	struct metric *saved, *failures;
+	struct metric_series *bytes;
+};
+
+struct intake {
+	struct intake *next;
+	struct intakes *set;
+	struct uuid recording;
+	char account_text[UUID_TEXT_BYTES], recording_text[UUID_TEXT_BYTES];
+	struct trace trace;
+	struct turn_facts facts;
+	enum intake_state state;
+
+	/* the connection */
+	bool attached;
+	struct intake_callbacks callbacks;
+	void *arg;
+
+	/* bytes and limits */
+	uint64_t received; /* offset behind the last byte that was taken */
+	uint64_t acked;
+	uint64_t max_bytes, max_duration_ms;
+	bool send_on_stop;
+	const char *stop_word; /* how it ends when its client ends it */
+	int64_t opened_us;     /* monotonic */
+	struct chunks queue;
+	bool is_full; /* the connection was told to pause */
+
+	/* the work: `turn` is the pool's while `running` */
+	bool running;
+	struct turn turn;
+	struct turn_todo want; /* for the next turn */
+	bool clear;	       /* it failed meanwhile: what the running turn leaves undone is dropped */
+	unsigned busy;	       /* depth of calls that must not free it */
+	struct loop_timer *flush_timer, *wait_timer;
+	bool waiting;		  /* for the next try */
+	bool lingering;		  /* for a connection */
+	bool at_once;		  /* without lingering */
+	int64_t failing_since_us; /* monotonic; 0: the last turn succeeded */
+
+	/* news for the connection */
+	bool announce, announcing; /* on_open: with the next turn, with this one */
+	bool is_copied, is_empty;
+	const char *limit_code; /* the limit that ended it, or NULL */
+};
+
+unsigned intake_bucket(const struct uuid *recording);
+void intake_free(struct intake *i);
+
+void intake_set_state(struct intake *i, enum intake_state to);
+
+/* The end of every entry into an intake: more work, a wait, or the end. Nothing may touch it afterwards. */
+void intake_settle(struct intake *i);
+
+/* Ends it for its connection, which is told. */
+void intake_fail(struct intake *i, const char *code, const char *message, bool retry);
+
+/* Timers. */
+void intake_flush_due(void *arg);
+void intake_wait_over(void *arg);
+
+struct log_context intake_context(const struct intake *i);
+
+#endif

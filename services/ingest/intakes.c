@@ -1,0 +1,244 @@
+/* The set of a process's intakes: part of intake.h. */
+#include "base/clock.h"
+#include "intake_internal.h"
+
+#include <assert.h>
+#include <string.h>
+
+unsigned intake_bucket(const struct uuid *recording)
+{
+	/* the last bytes of a UUIDv7 are random */
+	return (unsigned)(recording->b[14] << 8 | recording->b[15]) % INTAKE_BUCKETS;
+}
+
+static double count_of(void *arg)
+{
+	return (double)((struct intakes *)arg)->count;
+}
+
+static double waiting_of(void *arg)
+{
+	struct intakes *s = arg;
+	return (double)slab_used(s->o.chunks) * CHUNK_BUFFER_BYTES;
+}
+
+int intakes_new(const struct intakes_options *o, struct intakes **ret, struct error *e)
+{
+	static const char *const by_end[] = {"end", NULL};
+	static const char *const by_code[] = {"code", NULL};
+	struct intakes *s = calloc(1, sizeof(*s));
+	if (!s)
+		return error_nomem(e);
+	s->o = *o;
+	s->saved = metrics_counter(o->metrics, "rushes_ingest_recordings_total",
+				   "Recordings that ended, by how: user, limit, upload, lost, discarded.", by_end);
+	s->failures = metrics_counter(o->metrics, "rushes_ingest_refusals_total",
+				      "Connections of recordings that were ended with an error, by its code.", by_code);
+	s->bytes = metric_series(metrics_counter(o->metrics, "rushes_ingest_bytes_total",
+						 "Bytes of recordings sealed and written.", NULL),
+				 NULL);
+	metrics_gauge_function(o->metrics, "rushes_ingest_recordings", "Recordings that are being received.", count_of,
+			       s);
+	metrics_gauge_function(o->metrics, "rushes_ingest_waiting_bytes", "Buffers that wait to be sealed and written.",
+			       waiting_of, s);
+	*ret = s;
+	return 0;
+}
+
+void intakes_free(struct intakes *s)
+{
+	if (!s)
+		return;
+	for (unsigned b = 0; b < INTAKE_BUCKETS; b++) {
+		while (s->buckets[b]) {
+			struct intake *i = s->buckets[b];
+			s->buckets[b] = i->next;
+			intake_free(i);
+		}
+	}
+	free(s);
+}
+
+void intakes_close(struct intakes *s)
+{
+	s->o.pool = NULL;
+}
+
+size_t intakes_count(const struct intakes *s)
+{
+	return s->count;
+}
+
+struct slab *intakes_chunks(struct intakes *s)
+{
+	return s->o.chunks;
+}
+
+void intake_free(struct intake *i)
+{
+	if (!i)
+		return;
+	chunks_clear(&i->queue, i->set->o.chunks);
+	chunks_clear(&i->turn.bytes, i->set->o.chunks);
+	loop_timer_free(i->flush_timer);
+	loop_timer_free(i->wait_timer);
+	segment_free(i->turn.segment);
+	turn_facts_done(&i->facts);
+	free(i);
+}
+
+static char *copy_text(const char *text)
+{
+	return text ? strdup(text) : NULL;
+}
+
+static int fill(struct intake *i, const struct intake_start *start, struct error *e)
+{
+	struct intakes *s = i->set;
+	i->recording = start->recording;
+	uuid_format(&start->recording, i->recording_text);
+	uuid_format(&start->account, i->account_text);
+	i->trace = *start->trace;
+	i->max_bytes = start->max_bytes;
+	i->max_duration_ms = start->max_duration_ms;
+	i->send_on_stop = start->send_on_stop;
+	i->stop_word = start->is_upload ? "upload" : "user";
+	i->facts = (struct turn_facts){.mime = copy_text(start->mime),
+				       .ip = copy_text(start->ip),
+				       .user_agent = copy_text(start->user_agent),
+				       .devices = copy_text(start->devices),
+				       .referrer = copy_text(start->referrer),
+				       .file_name = copy_text(start->file_name),
+				       .replaces = start->replaces};
+	trace_format(start->trace, i->facts.trace);
+	i->turn = (struct turn){.host = s->o.host,
+				.chunk_pool = s->o.chunks,
+				.facts = &i->facts,
+				.account = start->account,
+				.session = start->session,
+				.recording = start->recording};
+	if (loop_timer_new(s->o.loop, intake_flush_due, i, &i->flush_timer) < 0 ||
+	    loop_timer_new(s->o.loop, intake_wait_over, i, &i->wait_timer) < 0)
+		return error_nomem(e);
+	return segment_new(s->o.host, &start->account, &start->session, &start->recording, &i->turn.segment, e);
+}
+
+static int create(struct intakes *s, const struct intake_start *start, struct intake **ret, struct error *e)
+{
+	if (s->draining)
+		return error_set(e, ERR_RETRY, "this node is stopping");
+	if (s->count >= LIVE_COPIES_MAX || !spool_admits(s->o.host->spool, s->o.stream_reserve_bytes))
+		return error_set(e, ERR_FULL, "the node is full");
+	struct intake *i = calloc(1, sizeof(*i));
+	if (!i)
+		return error_nomem(e);
+	i->set = s;
+	int r = fill(i, start, e);
+	if (r < 0) {
+		intake_free(i);
+		return r;
+	}
+	struct intake **bucket = &s->buckets[intake_bucket(&i->recording)];
+	i->next = *bucket;
+	*bucket = i;
+	s->count++;
+	i->want.open = true;
+	*ret = i;
+	return 0;
+}
+
+struct intake *intakes_find(struct intakes *s, const struct uuid *recording)
+{
+	struct intake *i = s->buckets[intake_bucket(recording)];
+	while (i && !uuid_equal(&i->recording, recording))
+		i = i->next;
+	return i;
+}
+
+int intake_attach(struct intakes *s, const struct intake_start *start, const struct intake_callbacks *c, void *arg,
+		  struct intake **ret, struct error *e)
+{
+	struct intake *i = intakes_find(s, &start->recording);
+	if (!i) {
+		int r = create(s, start, &i, e);
+		if (r < 0)
+			return r;
+	}
+	if (!uuid_equal(&i->turn.session, &start->session) || !uuid_equal(&i->turn.account, &start->account))
+		return error_set(e, ERR_DENIED, "the recording belongs to another session");
+	if (s->draining || i->state == INTAKE_FAILED || i->state == INTAKE_DISCARDING)
+		return error_set(e, ERR_RETRY, "the recording is being closed here");
+	i->busy++;
+	if (i->attached) {
+		i->attached = false;
+		const struct intake_failure why = {"superseded", "a newer connection of this recording came", false};
+		i->callbacks.on_failed(i->arg, &why);
+	}
+	i->callbacks = *c;
+	i->arg = arg;
+	i->attached = true;
+	i->at_once = false;
+	if (i->lingering)
+		loop_timer_cancel(i->wait_timer);
+	i->lingering = false;
+	/* told at the end of the next turn, when what was received is flushed as well */
+	i->announce = i->state != INTAKE_OPENING;
+	*ret = i;
+	i->busy--;
+	intake_settle(i);
+	return 0;
+}
+
+void intakes_drain(struct intakes *s)
+{
+	s->draining = true;
+	for (unsigned b = 0; b < INTAKE_BUCKETS; b++) {
+		struct intake *next;
+		for (struct intake *i = s->buckets[b]; i; i = next) {
+			next = i->next;
+			i->busy++;
+			i->lingering = false;
+			i->waiting = false;
+			/* a save that runs is finished: its client waits for it */
+			if (i->state != INTAKE_SAVING && i->state != INTAKE_DISCARDING && i->state != INTAKE_ENDED)
+				intake_fail(i, "draining", "this node is stopping: connect again", true);
+			i->busy--;
+			intake_settle(i);
+		}
+	}
+}
+
+size_t intakes_attached(struct intakes *s, bool only_saved, struct uuid *ret, size_t max)
+{
+	size_t n = 0;
+	for (unsigned b = 0; b < INTAKE_BUCKETS; b++) {
+		for (const struct intake *i = s->buckets[b]; i && n < max; i = i->next) {
+			bool is_saved = i->state == INTAKE_SAVED;
+			if (i->attached && (only_saved ? is_saved && !i->is_copied && !i->is_empty
+						       : i->state == INTAKE_RECEIVING || i->state == INTAKE_STOPPED))
+				ret[n++] = i->recording;
+		}
+	}
+	return n;
+}
+
+/* Most intakes shown one by one. */
+#define DEBUG_MAX 500
+
+json_t *intakes_debug(void *intakes)
+{
+	struct intakes *s = intakes;
+	json_t *list = json_array();
+	size_t shown = 0;
+	for (unsigned b = 0; b < INTAKE_BUCKETS; b++) {
+		for (const struct intake *i = s->buckets[b]; i && shown < DEBUG_MAX; i = i->next, shown++) {
+			json_t *one = json_pack("{s:s, s:s, s:s, s:b, s:b, s:I, s:I, s:I}", "recording",
+						i->recording_text, "account", i->account_text, "state",
+						intake_state_to_string(i->state), "connected", i->attached, "working",
+						i->running, "received", (json_int_t)i->received, "durable",
+						(json_int_t)i->acked, "waiting", (json_int_t)i->queue.bytes);
+			(void)json_array_append_new(list, one);
+		}
+	}
+	return json_pack("{s:I, s:b, s:o}", "count", (json_int_t)s->count, "draining", s->draining, "recordings", list);
+}

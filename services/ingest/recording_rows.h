@@ -1,0 +1,19 @@
+/* The statements of recordings that ingest makes: one function of the schema each. Blocks. */
+#ifndef RUSHES_INGEST_RECORDING_ROWS_H
+#define RUSHES_INGEST_RECORDING_ROWS_H
+
+#include "turn.h"
+
+int recording_row_open(struct db_pool *p, const struct turn *t, struct turn_opening *ret, struct error *e) _must_check_;
+
+/* `total` may be NULL. how->job and bytes are set; without a job there was nothing to save and it was discarded. */
+int recording_row_saved(struct db_pool *p, const struct uuid *recording, struct turn_save *how,
+			const struct intake_total *total, struct error *e) _must_check_;
+
+/* The whole take goes, by the rule `discarded`. */
+int recording_row_discard(struct db_pool *p, const struct uuid *recording, struct error *e) _must_check_;
+
+/* A PostgreSQL array literal of ids; freed by the caller. NULL without memory. */
+char *uuid_array(const struct uuid *ids, size_t n);
+
+#endif

@@ -1,0 +1,319 @@
+#include "segment.h"
+
+#include "base/clock.h"
+#include "crypto/digest.h"
+#include "crypto/wrap.h"
+#include "domain/key.h"
+#include "segment_rows.h"
+#include "spool/appender.h"
+
+#include <assert.h>
+#include <fcntl.h>
+#include <sodium.h>
+#include <string.h>
+
+struct segment {
+	struct segment_host *host;
+	struct segment_ids ids;
+	struct segment_place place; /* where the next one may be opened; number < 0: prepare first */
+	bool has_key;
+	uint8_t key[KEY_BYTES];
+	struct recording_key key_row;
+
+	/* the open segment */
+	bool is_open;	/* its row is */
+	bool is_ended;	/* the file is complete, the row still open */
+	bool is_broken; /* the disk failed */
+	bool is_listed; /* among the live copies */
+	struct uuid copy;
+	int64_t number;
+	uint64_t start;
+	int fd;
+	struct sealed_appender *appender;
+	int64_t unflushed_since_us;
+
+	/* of the whole recording, as far as this object saw it from the beginning */
+	bool saw_all;
+	uint32_t crc;
+	uint64_t crc_bytes;
+	unsigned segments;
+	uint8_t sha256[SHA256_BYTES]; /* of the last segment that ended */
+};
+
+void live_copies_init(struct live_copies *l)
+{
+	(void)pthread_mutex_init(&l->lock, NULL);
+	l->n = 0;
+}
+
+bool live_copies_has(struct live_copies *l, const struct uuid *copy)
+{
+	bool found = false;
+	(void)pthread_mutex_lock(&l->lock);
+	for (size_t i = 0; i < l->n && !found; i++)
+		found = uuid_equal(&l->ids[i], copy);
+	(void)pthread_mutex_unlock(&l->lock);
+	return found;
+}
+
+static bool live_copies_add(struct live_copies *l, const struct uuid *copy)
+{
+	(void)pthread_mutex_lock(&l->lock);
+	bool has_room = l->n < LIVE_COPIES_MAX;
+	if (has_room)
+		l->ids[l->n++] = *copy;
+	(void)pthread_mutex_unlock(&l->lock);
+	return has_room;
+}
+
+static void live_copies_remove(struct live_copies *l, const struct uuid *copy)
+{
+	(void)pthread_mutex_lock(&l->lock);
+	for (size_t i = 0; i < l->n; i++) {
+		if (uuid_equal(&l->ids[i], copy)) {
+			l->ids[i] = l->ids[--l->n];
+			break;
+		}
+	}
+	(void)pthread_mutex_unlock(&l->lock);
+}
+
+int segment_new(struct segment_host *h, const struct uuid *account, const struct uuid *session,
+		const struct uuid *recording, struct segment **ret, struct error *e)
+{
+	struct segment *s = calloc(1, sizeof(*s));
+	if (!s)
+		return error_nomem(e);
+	s->host = h;
+	segment_ids_set(&s->ids, account, session, recording, spool_node(h->spool));
+	s->place.number = -1;
+	s->fd = -1;
+	s->saw_all = true;
+	*ret = s;
+	return 0;
+}
+
+/* Lets go of file and writer; the row is the caller's matter. */
+static void close_file(struct segment *s)
+{
+	if (s->fd >= 0)
+		(void)close(TAKE_FD(s->fd));
+	if (s->is_listed)
+		live_copies_remove(&s->host->live, &s->copy);
+	s->is_listed = false;
+	sealed_appender_free(TAKE_PTR(s->appender));
+	s->is_open = false;
+	s->is_ended = false;
+	s->unflushed_since_us = 0;
+}
+
+void segment_free(struct segment *s)
+{
+	if (!s)
+		return;
+	close_file(s);
+	sodium_memzero(s->key, sizeof(s->key));
+	free(s);
+}
+
+int segment_prepare(struct segment *s, uint64_t *ret_offset, struct error *e)
+{
+	assert(!s->is_open);
+	struct segment_place p;
+	int r = segment_row_prepare(s->host->db, &s->ids, &p, e);
+	if (r == 0 && p.open_number >= 0) {
+		if (!uuid_equal(&p.open_node, spool_node(s->host->spool)))
+			return error_set(e, ERR_CONFLICT, "recording %s is open on another node",
+					 s->ids.recording_text);
+		struct salvage found;
+		r = segment_salvage(s->host, &s->ids.recording, p.open_number, &p.open_copy, &found, e);
+		if (r == 0)
+			r = segment_row_prepare(s->host->db, &s->ids, &p, e);
+		if (r == 0 && p.open_number >= 0)
+			return error_set(e, ERR_CONFLICT, "recording %s was opened elsewhere", s->ids.recording_text);
+	}
+	if (r < 0)
+		return r;
+	if (p.end != s->crc_bytes)
+		s->saw_all = false;
+	s->place = p;
+	*ret_offset = p.end;
+	return 0;
+}
+
+static int load_key(struct segment *s, struct error *e)
+{
+	if (s->has_key)
+		return 0;
+	struct error why = {0};
+	int r = recording_key_get(s->host->db, s->host->root, &s->ids.recording, s->key, &s->key_row, &why);
+	if (r == ERR_NOTFOUND)
+		r = recording_key_make(s->host->db, s->host->root, &s->ids.account, &s->ids.recording, s->key,
+				       &s->key_row, &why);
+	if (r < 0)
+		return error_set(e, r, "%s", why.text);
+	s->has_key = true;
+	return 0;
+}
+
+static int create_file(struct segment *s, struct error *e)
+{
+	int r = spool_create(s->host->spool, &s->copy, &s->fd, e);
+	if (r < 0)
+		return r;
+	const struct sealed_header h = {.kind = SEALED_RAW_SEGMENT,
+					.account = s->ids.account,
+					.recording = s->ids.recording,
+					.copy = s->copy,
+					.segment = (uint32_t)s->number};
+	r = sealed_appender_new(s->fd, &h, s->key, s->host->buffers, &s->appender, e);
+	/* the header is durable with the entry, so that a file without one never outlives its row's `incoming` */
+	if (r == 0)
+		r = sealed_appender_sync(s->appender, e);
+	if (r == 0)
+		r = spool_sync(s->host->spool, &s->copy, e);
+	return r;
+}
+
+/* Row `incoming` → file, durable → row `present`. What fails after the first row is closed by the next prepare. */
+static int begin(struct segment *s, struct error *e)
+{
+	uint64_t offset;
+	int r = s->place.number < 0 ? segment_prepare(s, &offset, e) : 0;
+	if (r == 0)
+		r = load_key(s, e);
+	if (r < 0)
+		return r;
+	s->copy = uuid_v7();
+	s->number = s->place.number;
+	s->start = s->place.end;
+	struct segment_place place = s->place;
+	s->place.number = -1;
+	/* before its row is there, so that the keeper never takes it for abandoned */
+	s->is_listed = live_copies_add(&s->host->live, &s->copy);
+	if (!s->is_listed)
+		return error_set(e, ERR_FULL, "this node writes %d segments already", LIVE_COPIES_MAX);
+	r = segment_row_open(s->host->db, &s->ids, &place, &s->copy, &s->key_row, e);
+	if (r == 0)
+		r = create_file(s, e);
+	if (r == 0)
+		r = segment_row_present(s->host->db, &s->ids, &s->copy, e);
+	if (r < 0) {
+		close_file(s);
+		return r;
+	}
+	s->is_open = true;
+	s->segments++;
+	return 0;
+}
+
+static int disk_failed(struct segment *s, int r)
+{
+	s->is_broken = true;
+	/* a full disk may have room again; any other failure makes the disk's word worthless until a restart */
+	if (r != ERR_FULL && r != ERR_NOMEM)
+		spool_set_read_only(s->host->spool);
+	return r;
+}
+
+int segment_write(struct segment *s, const void *data, size_t n, struct error *e)
+{
+	assert(!s->is_broken);
+	/* an end that waits for its row comes first */
+	int r = s->is_ended ? segment_end(s, e) : 0;
+	if (r == 0 && !s->is_open)
+		r = begin(s, e);
+	if (r < 0)
+		return r;
+	uint64_t written = sealed_appender_written(s->appender);
+	r = sealed_appender_append(s->appender, data, n, e);
+	if (r < 0)
+		return disk_failed(s, r);
+	if (!s->unflushed_since_us && sealed_appender_written(s->appender) > written)
+		s->unflushed_since_us = clock_monotonic_us();
+	return 0;
+}
+
+int segment_flush(struct segment *s, struct error *e)
+{
+	assert(!s->is_broken);
+	if (!s->is_open || s->is_ended)
+		return 0;
+	s->unflushed_since_us = 0;
+	int r = sealed_appender_flush(s->appender, e);
+	return r < 0 ? disk_failed(s, r) : 0;
+}
+
+int segment_end(struct segment *s, struct error *e)
+{
+	assert(!s->is_broken);
+	if (!s->is_open)
+		return 0;
+	int r = sealed_appender_finish(s->appender, e);
+	if (r < 0)
+		return disk_failed(s, r);
+	s->is_ended = true;
+	s->unflushed_since_us = 0;
+	const struct segment_end_facts facts = {.bytes = sealed_appender_taken(s->appender),
+						.crc32 = sealed_appender_crc32(s->appender)};
+	sealed_appender_sha256(s->appender, s->sha256);
+	r = segment_row_close(s->host->db, &s->ids, s->number, &facts, s->sha256, e);
+	if (r < 0)
+		return r;
+	s->crc = crc32_join(s->crc, facts.crc32, facts.bytes);
+	s->crc_bytes += facts.bytes;
+	s->place.end = s->start + facts.bytes;
+	close_file(s);
+	return 0;
+}
+
+bool segment_is_broken(const struct segment *s)
+{
+	return s->is_broken;
+}
+
+int segment_salvage_broken(struct segment *s, struct error *e)
+{
+	assert(s->is_broken && s->is_open);
+	struct salvage found;
+	int r = segment_salvage(s->host, &s->ids.recording, s->number, &s->copy, &found, e);
+	if (r < 0)
+		return r;
+	s->place.end = s->start + found.bytes;
+	close_file(s);
+	return 0;
+}
+
+void segment_drop(struct segment *s)
+{
+	close_file(s);
+}
+
+uint64_t segment_durable(const struct segment *s)
+{
+	if (s->is_open)
+		return s->start + sealed_appender_durable(s->appender);
+	return s->place.end;
+}
+
+bool segment_is_open(const struct segment *s)
+{
+	return s->is_open;
+}
+
+int64_t segment_unflushed_since_us(const struct segment *s)
+{
+	return s->unflushed_since_us;
+}
+
+bool segment_whole_crc(const struct segment *s, uint32_t *ret)
+{
+	*ret = s->crc;
+	return s->saw_all && !s->is_open;
+}
+
+bool segment_whole_sha256(const struct segment *s, uint8_t ret[32])
+{
+	memcpy(ret, s->sha256, sizeof(s->sha256));
+	return s->saw_all && !s->is_open && s->segments == 1;
+}

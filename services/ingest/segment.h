@@ -1,0 +1,84 @@
+/* A recording's bytes on this node: the run (segment) that is being written, and the steps of the database around it.
+ * Everything here blocks and runs on the pool; one thread at a time per recording. */
+#ifndef RUSHES_INGEST_SEGMENT_H
+#define RUSHES_INGEST_SEGMENT_H
+
+#include "crypto/keyring.h"
+#include "node/spool.h"
+#include "spool/slab.h"
+#include "store/db.h"
+
+#include <pthread.h>
+
+/* Copies that this process is writing now, so that the keeper does not take them for abandoned. */
+#define LIVE_COPIES_MAX 8192
+
+struct live_copies {
+	pthread_mutex_t lock;
+	size_t n;
+	struct uuid ids[LIVE_COPIES_MAX];
+};
+
+void live_copies_init(struct live_copies *l);
+bool live_copies_has(struct live_copies *l, const struct uuid *copy); /* any thread */
+
+/* What all segments of the process share. */
+struct segment_host {
+	struct db_pool *db;
+	struct spool *spool;
+	const struct keyring *root;
+	struct slab *buffers; /* of the appenders */
+	struct live_copies live;
+};
+
+struct segment;
+
+int segment_new(struct segment_host *h, const struct uuid *account, const struct uuid *session,
+		const struct uuid *recording, struct segment **ret, struct error *e) _must_check_;
+/* Closes the descriptor and wipes the key; what was not ended is left to the start-up scan or the next prepare. */
+void segment_free(struct segment *s);
+DEFINE_CLEANUP(struct segment, segment_free)
+
+/* Makes this connection the only one that may add a segment (it raises the epoch), closes a segment that a crash left
+ * open on this node, and tells where the recording goes on. ERR_CONFLICT when the recording is finished or lies open on
+ * another node, ERR_DENIED when the session may not record any more, ERR_CANCELLED when it is being deleted. */
+int segment_prepare(struct segment *s, uint64_t *ret_offset, struct error *e) _must_check_;
+
+/* Adds bytes; the first ones open a segment: row `incoming` → file, made durable → row `present`. ERR_RETRY before a
+ * segment is open may be tried again. An error of the disk makes the segment broken: see below. */
+int segment_write(struct segment *s, const void *data, size_t n, struct error *e) _must_check_;
+
+/* Makes full slots durable. */
+int segment_flush(struct segment *s, struct error *e) _must_check_;
+
+/* Ends the open segment: its rest and everything before it becomes durable, its row is closed. Nothing happens when
+ * none is open. After ERR_RETRY the bytes are durable and only the row is open: try again. */
+int segment_end(struct segment *s, struct error *e) _must_check_;
+
+/* After a failed write or flush: keeps what is durable, and closes the segment there. Only segment_salvage_broken() and
+ * segment_free() may then be called. */
+bool segment_is_broken(const struct segment *s);
+int segment_salvage_broken(struct segment *s, struct error *e) _must_check_;
+
+/* Forgets the open segment without closing its row: the recording is being deleted. */
+void segment_drop(struct segment *s);
+
+uint64_t segment_durable(const struct segment *s); /* offset in the recording up to which all bytes are durable */
+bool segment_is_open(const struct segment *s);
+int64_t segment_unflushed_since_us(const struct segment *s); /* monotonic; 0: nothing waits for a flush */
+
+/* SHA-256 and CRC-32 of the whole recording, if all of it went through this object. */
+bool segment_whole_crc(const struct segment *s, uint32_t *ret);
+bool segment_whole_sha256(const struct segment *s, uint8_t ret[32]);
+
+/* What a crash, or a process that lost its database, left open on this node. */
+struct salvage {
+	uint64_t bytes;
+	bool is_lost; /* the row said present, but there is no file */
+};
+
+/* Completes the file behind its last valid slot and closes the row. Doing it again is no error. */
+int segment_salvage(struct segment_host *h, const struct uuid *recording, int64_t number, const struct uuid *copy,
+		    struct salvage *ret, struct error *e) _must_check_;
+
+#endif

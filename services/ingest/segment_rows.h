@@ -1,0 +1,44 @@
+/* The statements of segments: one function of the schema each (deploy/schema). Blocks. */
+#ifndef RUSHES_INGEST_SEGMENT_ROWS_H
+#define RUSHES_INGEST_SEGMENT_ROWS_H
+
+#include "domain/key.h"
+#include "store/db.h"
+
+/* Whose segment; the texts are for parameters and messages. */
+struct segment_ids {
+	struct uuid account, session, recording, node;
+	char account_text[UUID_TEXT_BYTES], session_text[UUID_TEXT_BYTES], recording_text[UUID_TEXT_BYTES],
+	    node_text[UUID_TEXT_BYTES];
+};
+
+void segment_ids_set(struct segment_ids *ids, const struct uuid *account, const struct uuid *session,
+		     const struct uuid *recording, const struct uuid *node);
+
+/* The answer of segment_prepare. */
+struct segment_place {
+	int64_t epoch;
+	int64_t number;	     /* of the next segment */
+	uint64_t end;	     /* offset at which it begins */
+	int64_t open_number; /* of one that is still open, or -1 */
+	struct uuid open_node, open_copy;
+};
+
+struct segment_end_facts {
+	uint64_t bytes;
+	uint32_t crc32;
+};
+
+int segment_row_prepare(struct db_pool *p, const struct segment_ids *ids, struct segment_place *ret,
+			struct error *e) _must_check_;
+int segment_row_open(struct db_pool *p, const struct segment_ids *ids, const struct segment_place *place,
+		     const struct uuid *copy, const struct recording_key *key, struct error *e) _must_check_;
+int segment_row_present(struct db_pool *p, const struct segment_ids *ids, const struct uuid *copy,
+			struct error *e) _must_check_;
+int segment_row_close(struct db_pool *p, const struct segment_ids *ids, int64_t number,
+		      const struct segment_end_facts *facts, const uint8_t sha256[32], struct error *e) _must_check_;
+/* *ret_was_present: the row said that there is a file. */
+int segment_row_lost(struct db_pool *p, const struct segment_ids *ids, const struct uuid *copy, bool *ret_was_present,
+		     struct error *e) _must_check_;
+
+#endif

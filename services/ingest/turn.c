@@ -1,0 +1,181 @@
+#include "turn.h"
+
+#include "base/clock.h"
+#include "recording_rows.h"
+
+#include <string.h>
+
+void turn_facts_done(struct turn_facts *f)
+{
+	free(f->mime);
+	free(f->ip);
+	free(f->user_agent);
+	free(f->devices);
+	free(f->referrer);
+	free(f->file_name);
+	*f = (struct turn_facts){0};
+}
+
+static int stopped(struct turn *t, enum turn_step step, int r)
+{
+	t->step = step;
+	t->result = r;
+	return r;
+}
+
+static int open_recording(struct turn *t)
+{
+	if (!t->todo.open)
+		return 0;
+	int r = recording_row_open(t->host->db, t, &t->opening, &t->error);
+	if (r == 0 && !t->opening.refused[0] && !t->opening.is_finished)
+		r = segment_prepare(t->segment, &t->opening.offset, &t->error);
+	if (r == ERR_CONFLICT)
+		t->code = "elsewhere";
+	if (r < 0)
+		return stopped(t, TURN_OPEN, r);
+	t->todo.open = false;
+	t->opened = true;
+	t->durable = t->opening.offset;
+	return 0;
+}
+
+/* What can still be said of a segment whose disk failed: its durable bytes are kept and its row is closed there. Where
+ * even that fails, the next prepare or the start-up scan does it. */
+static int broken(struct turn *t, enum turn_step step, int r)
+{
+	struct error ignored = {0};
+	chunks_clear(&t->bytes, t->chunk_pool);
+	t->is_disk = true;
+	t->code = r == ERR_FULL ? "full" : "storage-failed";
+	if (segment_salvage_broken(t->segment, &ignored) < 0)
+		segment_drop(t->segment);
+	return stopped(t, step, r);
+}
+
+static int write_bytes(struct turn *t)
+{
+	struct chunk *k;
+	if (t->bytes.head && !spool_admits(t->host->spool, t->bytes.bytes))
+		return stopped(t, TURN_WRITE, error_set(&t->error, ERR_FULL, "the spool takes nothing more"));
+	while ((k = t->bytes.head)) {
+		int r = segment_write(t->segment, k->data + k->begin, k->size, &t->error);
+		if (segment_is_broken(t->segment))
+			return broken(t, TURN_WRITE, r);
+		if (r < 0)
+			return stopped(t, TURN_WRITE, r);
+		t->written_bytes += k->size;
+		chunk_release(chunks_take(&t->bytes), t->chunk_pool);
+	}
+	return 0;
+}
+
+/* Group commit: at most one flush in TURN_COMMIT_MS, unless somebody waits for it. */
+static int flush(struct turn *t)
+{
+	int64_t since = segment_unflushed_since_us(t->segment);
+	bool is_due = since && clock_monotonic_us() - since >= (int64_t)TURN_COMMIT_MS * 1000;
+	if (!segment_is_open(t->segment) || t->todo.end || !(t->todo.flush || is_due))
+		return 0;
+	int r = segment_flush(t->segment, &t->error);
+	if (r < 0)
+		return broken(t, TURN_WRITE, r);
+	t->todo.flush = false;
+	return 0;
+}
+
+static int end_segment(struct turn *t)
+{
+	if (!t->todo.end)
+		return 0;
+	int r = segment_end(t->segment, &t->error);
+	if (segment_is_broken(t->segment))
+		return broken(t, TURN_END, r);
+	/* durable now, even where the row must wait for the database */
+	t->durable = segment_durable(t->segment);
+	if (r < 0)
+		return stopped(t, TURN_END, r);
+	t->todo.end = false;
+	return 0;
+}
+
+/* The client's own numbers of the whole take against what was stored. */
+static int check_total(struct turn *t)
+{
+	uint32_t crc;
+	uint8_t sha256[32];
+	const struct intake_total *total = &t->todo.total;
+	if (!t->todo.check)
+		return 0;
+	t->todo.check = false;
+	if (total->has_bytes && total->bytes != t->durable) {
+		t->code = "bytes-mismatch";
+		return stopped(t, TURN_CHECK,
+			       error_set(&t->error, ERR_REJECT, "%llu bytes were announced, %llu came",
+					 (unsigned long long)total->bytes, (unsigned long long)t->durable));
+	}
+	if (total->has_crc && segment_whole_crc(t->segment, &crc) && crc != total->crc32) {
+		t->code = "total-mismatch";
+		return stopped(t, TURN_CHECK, error_set(&t->error, ERR_REJECT, "the CRC-32 of the whole differs"));
+	}
+	if (total->has_sha256 && segment_whole_sha256(t->segment, sha256) &&
+	    memcmp(sha256, total->sha256, sizeof(sha256)) != 0) {
+		t->code = "total-mismatch";
+		return stopped(t, TURN_CHECK, error_set(&t->error, ERR_REJECT, "the SHA-256 of the whole differs"));
+	}
+	return 0;
+}
+
+static int save(struct turn *t)
+{
+	if (!t->todo.save)
+		return 0;
+	int r = recording_row_saved(t->host->db, &t->recording, &t->todo.how, &t->todo.total, &t->error);
+	if (r == ERR_REJECT)
+		t->code = "bytes-mismatch";
+	if (r < 0)
+		return stopped(t, TURN_SAVE, r);
+	t->todo.save = false;
+	t->saved = true;
+	return 0;
+}
+
+static void discard(struct turn *t)
+{
+	chunks_clear(&t->bytes, t->chunk_pool);
+	segment_drop(t->segment);
+	int r = recording_row_discard(t->host->db, &t->recording, &t->error);
+	/* it was aborted before it had a row */
+	if (r < 0 && r != ERR_NOTFOUND)
+		(void)stopped(t, TURN_DISCARD, r);
+	t->todo.discard = r < 0 && r != ERR_NOTFOUND;
+	t->discarded = !t->todo.discard;
+}
+
+void turn_run(struct turn *t)
+{
+	t->result = 0;
+	t->code = NULL;
+	t->is_disk = false;
+	t->written_bytes = 0;
+	t->error = (struct error){0};
+	t->opened = t->saved = t->discarded = false;
+	if (t->todo.discard) {
+		discard(t);
+		return;
+	}
+	int r = open_recording(t);
+	if (r < 0 || t->opening.refused[0] || t->opening.is_finished)
+		return;
+	r = write_bytes(t);
+	if (r == 0)
+		r = flush(t);
+	if (!t->is_disk)
+		t->durable = segment_durable(t->segment);
+	if (r == 0)
+		r = end_segment(t);
+	if (r == 0)
+		r = check_total(t);
+	if (r == 0)
+		(void)save(t);
+}

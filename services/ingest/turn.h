@@ -1,0 +1,72 @@
+/* One turn of an intake on the pool: what the loop collected since the last one is done in order, each step going on
+ * where an earlier turn failed. Blocks; pure towards the loop. */
+#ifndef RUSHES_INGEST_TURN_H
+#define RUSHES_INGEST_TURN_H
+
+#include "chunks.h"
+#include "intake.h"
+#include "segment.h"
+
+/* Longest time between the writing of a slot and its flush. */
+#define TURN_COMMIT_MS 200
+
+/* What the database says of a recording when it is opened. */
+struct turn_opening {
+	bool is_finished, is_copied;
+	bool send_on_stop;
+	uint64_t offset;
+	uint64_t max_bytes, max_duration_ms;
+	char refused[64]; /* the reason, or "" */
+};
+
+/* How the recording is to be saved. */
+struct turn_save {
+	const char *stop; /* "user", "limit", "upload" */
+	bool is_sent, is_recovered, is_truncated;
+	bool has_job;
+	struct uuid job;
+	uint64_t bytes;
+};
+
+/* Texts of the first connection for the row, owned. */
+struct turn_facts {
+	char *mime, *ip, *user_agent, *devices, *referrer, *file_name;
+	struct uuid replaces;
+	char trace[TRACEPARENT_BYTES];
+};
+
+enum turn_step { TURN_OPEN, TURN_WRITE, TURN_END, TURN_CHECK, TURN_SAVE, TURN_DISCARD, TURN_STEP_MAX };
+
+/* What is asked for; cleared as it is done, so that what is left goes on with the next turn. */
+struct turn_todo {
+	bool open, flush, end, check, save, discard;
+	struct intake_total total; /* check: against these numbers */
+	struct turn_save how;	   /* save: how */
+};
+
+struct turn {
+	struct segment_host *host;
+	struct segment *segment;
+	struct slab *chunk_pool;
+	const struct turn_facts *facts; /* of the intake */
+	struct uuid account, session, recording;
+	struct turn_todo todo;
+	struct chunks bytes;
+
+	/* what this turn did */
+	bool opened, saved, discarded;
+	struct turn_opening opening;
+	uint64_t durable; /* offset in the recording */
+	uint64_t written_bytes;
+	int result; /* 0 or the class of the error that stopped the turn */
+	enum turn_step step;
+	bool is_disk;	  /* the disk failed: the segment was ended at its last durable byte */
+	const char *code; /* a documented code that fits better than the class, or NULL */
+	struct error error;
+};
+
+void turn_run(struct turn *t);
+
+void turn_facts_done(struct turn_facts *f);
+
+#endif
