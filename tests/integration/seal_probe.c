@@ -1,8 +1,9 @@
-/* Seals plain files as a transcoder's spool holds them, under fresh keys of a fresh account key:
+/* Seals plain files as a transcoder's spool holds them, under a fresh key of the recording:
  *
- *	seal_probe ROOT_KEY_FILE ACCOUNT ACCOUNT_KEY RECORDING KIND:COPY:INPUT:OUTPUT...
+ *	seal_probe ROOT_KEY_FILE ACCOUNT ACCOUNT_KEY ACCOUNT_WRAPPED RECORDING KIND:COPY:INPUT:OUTPUT...
  *
- * prints the key rows as JSON: {"root_key","account_wrapped","wrapped"}, the last two in hexadecimal digits. */
+ * ACCOUNT_WRAPPED is the account's key as its row holds it, or "new"; prints the key rows as JSON:
+ *{"root_key","account_wrapped","wrapped"}, the last two in hexadecimal digits. */
 #include "base/hex.h"
 #include "crypto/random.h"
 #include "crypto/wrap.h"
@@ -40,9 +41,8 @@ static int run(int argc, char **argv, struct error *e)
 	uint8_t account_key[KEY_BYTES], key[KEY_BYTES], account_wrapped[WRAPPED_KEY_BYTES], wrapped[WRAPPED_KEY_BYTES];
 	char account_hex[2 * WRAPPED_KEY_BYTES + 1], hex[2 * WRAPPED_KEY_BYTES + 1];
 	const char *root_id = NULL;
-	if (argc < 6 || !uuid_parse(argv[2], &account) || !uuid_parse(argv[4], &recording))
-		return error_set(e, ERR_REJECT,
-				 "want ROOT_KEY_FILE ACCOUNT ACCOUNT_KEY RECORDING KIND:COPY:INPUT:OUTPUT...");
+	if (argc < 7 || !uuid_parse(argv[2], &account) || !uuid_parse(argv[5], &recording))
+		return error_set(e, ERR_REJECT, "want ROOT_KEY_FILE ACCOUNT ACCOUNT_KEY ACCOUNT_WRAPPED RECORDING ...");
 	int r = keyring_load(argv[1], KEY_SPOOL_ROOT, &root, e);
 	if (r < 0)
 		return r;
@@ -51,10 +51,15 @@ static int run(int argc, char **argv, struct error *e)
 	const struct wrap_context by_account = {KEY_SPOOL_ROOT, argv[3], &account, &recording};
 	random_bytes(account_key, sizeof(account_key));
 	random_bytes(key, sizeof(key));
-	r = wrap_key(root_key, &by_root, account_key, account_wrapped, e);
+	if (strcmp(argv[4], "new") == 0)
+		r = wrap_key(root_key, &by_root, account_key, account_wrapped, e);
+	else if (hex_decode(argv[4], account_wrapped, sizeof(account_wrapped)))
+		r = unwrap_key(root_key, &by_root, account_wrapped, sizeof(account_wrapped), account_key, e);
+	else
+		r = error_set(e, ERR_REJECT, "ACCOUNT_WRAPPED is no wrapped key");
 	if (r == 0)
 		r = wrap_key(account_key, &by_account, key, wrapped, e);
-	for (int i = 5; r == 0 && i < argc; i++)
+	for (int i = 6; r == 0 && i < argc; i++)
 		r = seal(argv[i], &account, &recording, key, e);
 	if (r < 0)
 		return r;
