@@ -12,7 +12,7 @@
 #define MAGIC	"RUSHSEAL"
 #define VERSION 1
 
-/* Offsets in the header; numbers are big-endian, the rest is zero. */
+/* Offsets in the header; numbers are big-endian. */
 #define AT_MAGIC      0
 #define AT_VERSION    8
 #define AT_KIND	      10
@@ -21,9 +21,8 @@
 #define AT_RECORDING  32
 #define AT_COPY	      48
 #define AT_SEGMENT    64
-#define AT_ZERO_1     68
 #define AT_SALT	      72
-#define AT_ZERO_2     104
+#define AT_FILLER     104
 #define AT_CRC	      (SEALED_HEADER_BYTES - 4)
 
 static const char *const kind_names[SEALED_KIND_MAX] = {
@@ -70,6 +69,21 @@ static uint32_t get32(const uint8_t *p)
 	return be32toh(v);
 }
 
+/* The rest of the header: SHA-256(salt, counter) over and over, so that no run of it equals bytes of a recording, as a
+ * run of zeros might. */
+static void fill(uint8_t header[SEALED_HEADER_BYTES])
+{
+	uint8_t seed[SEALED_SALT_BYTES + 4], block[SHA256_BYTES];
+	memcpy(seed, header + AT_SALT, SEALED_SALT_BYTES);
+	for (size_t at = AT_FILLER, n = 0; at < AT_CRC; at += sizeof(block), n++) {
+		put32(seed + SEALED_SALT_BYTES, (uint32_t)n);
+		struct error e = {0};
+		if (sha256_of(seed, sizeof(seed), block, &e) < 0)
+			abort(); /* without its hash the library cannot seal anything */
+		memcpy(header + at, block, MIN(sizeof(block), AT_CRC - at));
+	}
+}
+
 void sealed_header_encode(const struct sealed_header *h, uint8_t ret[SEALED_HEADER_BYTES])
 {
 	memset(ret, 0, SEALED_HEADER_BYTES);
@@ -82,15 +96,8 @@ void sealed_header_encode(const struct sealed_header *h, uint8_t ret[SEALED_HEAD
 	memcpy(ret + AT_COPY, h->copy.b, UUID_BYTES);
 	put32(ret + AT_SEGMENT, h->segment);
 	memcpy(ret + AT_SALT, h->salt, SEALED_SALT_BYTES);
+	fill(ret);
 	put32(ret + AT_CRC, crc32_update(0, ret, AT_CRC));
-}
-
-static bool all_zero(const uint8_t *p, size_t n)
-{
-	for (size_t i = 0; i < n; i++)
-		if (p[i])
-			return false;
-	return true;
 }
 
 int sealed_header_decode(const uint8_t data[SEALED_HEADER_BYTES], struct sealed_header *ret, struct error *e)
@@ -108,14 +115,19 @@ int sealed_header_decode(const uint8_t data[SEALED_HEADER_BYTES], struct sealed_
 	if (get32(data + AT_SLOT_BYTES) != SEALED_SLOT_BYTES)
 		return error_set(e, ERR_CORRUPT, "the sealed file has slots of %u bytes", get32(data + AT_SLOT_BYTES));
 	uint32_t segment = get32(data + AT_SEGMENT);
-	if (!all_zero(data + AT_ZERO_1, AT_SALT - AT_ZERO_1) || !all_zero(data + AT_ZERO_2, AT_CRC - AT_ZERO_2) ||
-	    (kind != SEALED_RAW_SEGMENT && segment != 0))
-		return error_set(e, ERR_CORRUPT, "the sealed file's header has bytes set that must be zero");
-	*ret = (struct sealed_header){.kind = (enum sealed_kind)kind, .segment = segment};
-	memcpy(ret->account.b, data + AT_ACCOUNT, UUID_BYTES);
-	memcpy(ret->recording.b, data + AT_RECORDING, UUID_BYTES);
-	memcpy(ret->copy.b, data + AT_COPY, UUID_BYTES);
-	memcpy(ret->salt, data + AT_SALT, SEALED_SALT_BYTES);
+	if (kind != SEALED_RAW_SEGMENT && segment != 0)
+		return error_set(e, ERR_CORRUPT, "the sealed file is a whole one, but has a segment's number");
+	struct sealed_header h = {.kind = (enum sealed_kind)kind, .segment = segment};
+	memcpy(h.account.b, data + AT_ACCOUNT, UUID_BYTES);
+	memcpy(h.recording.b, data + AT_RECORDING, UUID_BYTES);
+	memcpy(h.copy.b, data + AT_COPY, UUID_BYTES);
+	memcpy(h.salt, data + AT_SALT, SEALED_SALT_BYTES);
+	/* a header has one encoding: what is not a field may not be anything else */
+	uint8_t again[SEALED_HEADER_BYTES];
+	sealed_header_encode(&h, again);
+	if (memcmp(again, data, SEALED_HEADER_BYTES) != 0)
+		return error_set(e, ERR_CORRUPT, "the sealed file's header has bytes set that belong to no field");
+	*ret = h;
 	return 0;
 }
 

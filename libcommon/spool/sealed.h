@@ -44,8 +44,8 @@ struct sealed_header {
 	uint8_t salt[SEALED_SALT_BYTES];
 };
 
-/* Encodes and reads the 4096 bytes. Reading refuses (ERR_CORRUPT) a wrong magic, version, kind, size, CRC, or bytes
- * that are not zero where the format says zero. */
+/* Encodes and reads the 4096 bytes. Reading refuses (ERR_CORRUPT) a wrong magic, version, kind, size or CRC, and bytes
+ * outside the fields that are not as the format says. */
 void sealed_header_encode(const struct sealed_header *h, uint8_t ret[SEALED_HEADER_BYTES]);
 int sealed_header_decode(const uint8_t data[SEALED_HEADER_BYTES], struct sealed_header *ret,
 			 struct error *e) _must_check_;
