@@ -2,9 +2,11 @@
 
 #include "base/quantity.h"
 
+#include <assert.h>
 #include <string.h>
 
 #define SUGGEST_WORD_BYTES 32
+#define OPTIONS_MAX	   64
 
 struct parser {
 	const struct noun *nouns;
@@ -13,7 +15,7 @@ struct parser {
 	int argc, at;
 	size_t positionals; /* read so far */
 	bool only_positionals;
-	bool seen[64]; /* by index into the command's options */
+	bool seen[OPTIONS_MAX]; /* by index into the command's options */
 };
 
 static const char *next_noun(const void *list, size_t i)
@@ -145,6 +147,7 @@ static int set_value(struct parser *p, const struct option *o, const char *text,
 {
 	void *at = (char *)p->to->arguments + o->offset;
 	size_t index = (size_t)(o - p->to->command->options);
+	assert(index < OPTIONS_MAX);
 	if (p->seen[index])
 		return error_set(e, ERR_REJECT, "%s is given twice", o->name);
 	p->seen[index] = true;

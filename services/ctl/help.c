@@ -48,12 +48,14 @@ static void print_option(const struct option *o, FILE *out)
 	(void)fprintf(out, "\n");
 }
 
-static void print_common(FILE *out)
+/* `asks`: the command, or one of them, asks first. */
+static void print_common(bool asks, FILE *out)
 {
 	(void)fprintf(out, "\nEvery command takes:\n"
-			   "  --json                      print JSON for programs instead of a table for people\n"
-			   "  --yes                       do not ask before something is deleted or revoked\n"
-			   "  --config FILE               read RUSHES_* settings from FILE; the environment wins\n"
+			   "  --json                      print JSON for programs instead of a table for people\n");
+	if (asks)
+		(void)fprintf(out, "  --yes                       do not ask before something is deleted or revoked\n");
+	(void)fprintf(out, "  --config FILE               read RUSHES_* settings from FILE; the environment wins\n"
 			   "  --database CONNINFO         use this database instead of the configured one\n"
 			   "  --help                      explain this command\n"
 			   "\nExit status: 0 done, 1 it could not be done, 2 wrong use or configuration.\n");
@@ -76,7 +78,7 @@ void help_print_command(const struct noun *n, const struct command *c, FILE *out
 			print_option(o, out);
 		}
 	}
-	print_common(out);
+	print_common(c->flags & COMMAND_DESTRUCTIVE, out);
 	if (c->examples)
 		(void)fprintf(out, "\nExamples:\n%s\n", c->examples);
 }
@@ -107,7 +109,7 @@ void help_print_all(const struct noun *nouns, FILE *out)
 			(void)fprintf(out, "  %-20s  %s\n", words, c->summary);
 		}
 	}
-	print_common(out);
+	print_common(true, out);
 	(void)fprintf(out, "\n`rushesctl NOUN COMMAND --help` explains one command with its options and examples.\n"
 			   "Settings come from RUSHES_* variables; services/ctl/README.md and docs/configuration.md "
 			   "list them.\n");
