@@ -68,11 +68,18 @@ const call = async (name, ...args) => {
 
 const uuid = () => crypto.randomUUID();
 
+/** The spools beat: nobody claims a job whose spool is silent. */
+async function beat() {
+	await call("node_beat", INGEST, "eu1", "ingest", "https://localhost:1", 1000, 900, false);
+	await call("node_beat", TRANSCODER, "eu1", "transcoder", "https://localhost:2", 1000, 900, false);
+}
+
 /**
  * A recording as the services would make it: received on INGEST, copied and converted on TRANSCODER. With `deliver` its
  * files lie in the stack's storage and the target confirmed them; `break` names a file that is stored with other bytes.
  */
 async function makeRecording(account, environment, { deliver = true, broken = null } = {}) {
+	await beat();
 	const raw = crypto.randomBytes(3000);
 	const recording = uuid();
 	const session = uuid();
@@ -112,6 +119,7 @@ async function makeRecording(account, environment, { deliver = true, broken = nu
 
 /** What the owners of the places do: remove what is going. */
 async function removeGoing() {
+	await beat();
 	await call("sweep_decide", "janitor", 100);
 	for (const c of await rows("select c.id, rushes.copy_place(c) as place from rushes.copy c where c.state = 'going' and c.node is not null"))
 		await call("copy_gone", c.id, c.place, { unlinked: true });
@@ -128,8 +136,6 @@ describe("rushesctl", () => {
 
 	before(async () => {
 		await stack.prepare();
-		await call("node_beat", INGEST, "eu1", "ingest", "https://localhost:1", 1000, 900, false);
-		await call("node_beat", TRANSCODER, "eu1", "transcoder", "https://localhost:2", 1000, 900, false);
 	});
 	after(() => stack.remove());
 
@@ -376,6 +382,7 @@ describe("rushesctl", () => {
 		const first = pushes.find((job) => job.file_kind === "main");
 		assert.equal(first.state, "queued");
 		for (let n = 1; n <= 13; n++) {
+			await beat();
 			await sql(`update rushes.job set next_attempt_at = now() where id = '${first.id}'`);
 			const [job] = await call("job_claim", first.id, "push", "eu1", PUSHER, null, "30 s");
 			await call("job_failed", job.id, job.attempt, "retry", "the disk is full", false);
@@ -394,6 +401,7 @@ describe("rushesctl", () => {
 	});
 
 	it("lists nodes, rules and the audit", async () => {
+		await beat();
 		const nodes = await json(["node", "list"]);
 		assert.deepEqual(nodes.map(({ id, service }) => [id, service]), [[INGEST, "ingest"], [TRANSCODER, "transcoder"]]);
 		await sql(`update rushes.node set beat_at = now() - interval '1 minute' where id = '${INGEST}'`);
