@@ -94,7 +94,8 @@ static void other_texts_are_no_api_keys(void **state _unused_)
 		assert_false(api_key_parse(key, &read, &secret));
 	}
 	api_key_new(&id, key);
-	strcat(key, "a");
+	key[API_KEY_CHARS] = 'a';
+	key[API_KEY_CHARS + 1] = '\0';
 	assert_false(api_key_parse(key, &read, &secret));
 	assert_false(api_key_parse("", &read, &secret));
 }
