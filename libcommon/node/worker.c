@@ -218,16 +218,37 @@ void worker_drain(struct worker *w, loop_function *done, void *arg)
 	loop_timer_set(w->finish, WORKER_FINISH_MS);
 }
 
+static void stop_loop(void *arg)
+{
+	struct worker *w = arg;
+	loop_stop(w->loop);
+}
+
+/* Handlers may wait for what the loop does (an HTTP client): it turns on until they have ended. */
+static void turn_until_empty(struct worker *w)
+{
+	(void)pthread_mutex_lock(&w->lock);
+	while (w->busy > 0) {
+		w->drained = stop_loop;
+		w->drained_arg = w;
+		(void)pthread_mutex_unlock(&w->lock);
+		loop_run(w->loop);
+		(void)pthread_mutex_lock(&w->lock);
+	}
+	w->drained = NULL;
+	(void)pthread_mutex_unlock(&w->lock);
+}
+
 void worker_free(struct worker *w)
 {
 	if (!w)
 		return;
 	(void)pthread_mutex_lock(&w->lock);
 	w->phase = WORKER_ENDING;
-	w->drained = NULL;
 	stop_taking(w);
 	hand_back_all(w);
 	(void)pthread_mutex_unlock(&w->lock);
+	turn_until_empty(w);
 	for (unsigned k = 0; k < JOB_KIND_MAX; k++)
 		for (unsigned i = 0; w->lines[k] && i < w->lines[k]->kind.slots; i++)
 			if (w->lines[k]->slots[i].is_started)

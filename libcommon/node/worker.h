@@ -76,8 +76,8 @@ int worker_add(struct worker *w, const struct worker_kind *k, struct error *e) _
  * empty. The loop's thread. */
 void worker_drain(struct worker *w, loop_function *done, void *arg);
 
-/* Asks running jobs to stop, waits for their handlers, hands back, ends all threads. Not while the loop must run for a
- * handler to end. */
+/* Asks running jobs to stop, runs the loop until their handlers have ended, hands back, ends all threads. The loop's
+ * thread, when the loop itself has ended. What handlers use must live until this returned. */
 void worker_free(struct worker *w);
 DEFINE_CLEANUP(struct worker, worker_free)
 

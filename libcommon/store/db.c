@@ -100,8 +100,8 @@ void db_pool_count(struct db_pool *p, int64_t took_us, bool failed, bool lost)
 	(void)pthread_mutex_unlock(&p->lock);
 }
 
-/* An idle connection has nothing to read: what is readable is the server's farewell or its end. A setting that the server
- * announces looks the same and costs a connection, no more. */
+/* An idle connection has nothing to read: what is readable is the server's farewell or its end. A setting that the
+ * server announces looks the same and costs a connection, no more. */
 static bool is_alive(struct db *d)
 {
 	struct pollfd fd = {.fd = PQsocket(d->pg), .events = POLLIN};

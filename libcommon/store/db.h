@@ -71,7 +71,7 @@ void db_release(struct db *d);
 DEFINE_CLEANUP(struct db, db_release)
 
 struct db_statement {
-	const char *name; /* unique in the program, lives as long as it */
+	const char *name; /* unique in the program: a name with two texts aborts. A literal, as the text */
 	const char *sql;  /* one statement with $1.. */
 	int n_params;
 };

@@ -6,14 +6,18 @@
 
 #include <libpq-fe.h>
 
+struct db_prepared {
+	const char *name, *sql;
+};
+
 struct db {
 	struct db_pool *pool;
 	struct db *next_idle;
 	PGconn *pg;
-	int64_t made_us;       /* monotonic */
-	unsigned generation;   /* of the pool, when it was made */
-	bool broken;	       /* is closed when it comes back */
-	const char **prepared; /* names of statements known to this connection */
+	int64_t made_us;	      /* monotonic */
+	unsigned generation;	      /* of the pool, when it was made */
+	bool broken;		      /* is closed when it comes back */
+	struct db_prepared *prepared; /* statements known to this connection */
 	size_t n_prepared, prepared_room;
 	int64_t statement_us; /* time limit of a statement */
 	char sqlstate[DB_SQLSTATE_BYTES];

@@ -119,11 +119,15 @@ static int collect(struct db *d, const char *name, int64_t deadline_us, PGresult
 	return r;
 }
 
-static bool is_prepared(const struct db *d, const char *name)
+static bool is_prepared(const struct db *d, const struct db_statement *st)
 {
-	for (size_t i = 0; i < d->n_prepared; i++)
-		if (strcmp(d->prepared[i], name) == 0)
-			return true;
+	for (size_t i = 0; i < d->n_prepared; i++) {
+		if (strcmp(d->prepared[i].name, st->name) != 0)
+			continue;
+		/* two statements of one name: the other's would run */
+		assert(strcmp(d->prepared[i].sql, st->sql) == 0);
+		return true;
+	}
 	return false;
 }
 
@@ -131,7 +135,7 @@ static int prepare(struct db *d, const struct db_statement *st, int64_t deadline
 {
 	if (d->n_prepared == d->prepared_room) {
 		size_t room = d->prepared_room ? 2 * d->prepared_room : 32;
-		const char **grown = reallocarray(d->prepared, room, sizeof(*grown));
+		struct db_prepared *grown = reallocarray(d->prepared, room, sizeof(*grown));
 		if (!grown)
 			return error_nomem(e);
 		d->prepared = grown;
@@ -141,7 +145,7 @@ static int prepare(struct db *d, const struct db_statement *st, int64_t deadline
 		return lost(d, st->name, e);
 	int r = collect(d, st->name, deadline_us, NULL, e);
 	if (r == 0)
-		d->prepared[d->n_prepared++] = st->name;
+		d->prepared[d->n_prepared++] = (struct db_prepared){st->name, st->sql};
 	return r;
 }
 
@@ -150,7 +154,7 @@ static int run(struct db *d, const struct db_statement *st, const char *const *p
 	int64_t deadline = clock_monotonic_us() + d->statement_us;
 	if (d->broken)
 		return error_set(e, ERR_RETRY, "statement %s: the connection was lost before", st->name);
-	if (!is_prepared(d, st->name)) {
+	if (!is_prepared(d, st)) {
 		int r = prepare(d, st, deadline, e);
 		if (r < 0)
 			return r;

@@ -7,6 +7,7 @@
 #include "domain/job.h"
 #include "node/platform.h"
 
+#include <semaphore.h>
 #include <string.h>
 
 struct config {
@@ -60,10 +61,23 @@ static int commit(struct app *a, const struct job *j, struct error *e)
 	return r;
 }
 
+static void on_loop(void *arg)
+{
+	(void)sem_post(arg);
+}
+
+/* Waits for the loop at each turn, as a handler does that uses the HTTP client. */
 static int hang(struct app *a, struct job *j, struct error *e)
 {
-	while (job_stop(j) == JOB_GO_ON)
+	sem_t turned;
+	(void)sem_init(&turned, 0, 0);
+	while (job_stop(j) == JOB_GO_ON) {
+		loop_post(platform_loop(a->platform), on_loop, &turned);
+		while (sem_wait(&turned) < 0)
+			;
 		(void)usleep(TURN_US);
+	}
+	(void)sem_destroy(&turned);
 	(void)!note(a, j, job_stop(j) == JOB_CANCELLED ? "cancelled" : "asked-to-leave", NULL);
 	return error_set(e, ERR_CANCELLED, "stopped");
 }
