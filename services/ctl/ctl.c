@@ -12,17 +12,17 @@
 
 static const struct config_option options[] = {
     OPTION("RUSHES_DATABASE", CONFIG_STRING, "", database,
-	   "libpq connection string of the role rushes_ctl: host, certificate, sslmode=verify-full."),
+	   "libpq connection string of the role rushes_ctl: host, certificate, sslmode=verify-full"),
     OPTION("RUSHES_MIGRATE_DATABASE", CONFIG_STRING, "", migrate_database,
-	   "Connection string of the role rushes_migrate, which owns the schema; `migrate` alone uses it."),
+	   "Connection string of the role rushes_migrate, which owns the schema; `migrate` alone uses it"),
     OPTION("RUSHES_SCHEMA_PATH", CONFIG_PATH, RUSHES_DATADIR "/schema", schema_path,
-	   "Folder of the schema's migrations."),
-    OPTION("RUSHES_REGION", CONFIG_STRING, "eu1", region, "Region of accounts and targets that name none."),
+	   "Folder of the schema's migrations"),
+    OPTION("RUSHES_REGION", CONFIG_STRING, "eu1", region, "Region of accounts and targets that name none"),
     OPTION("RUSHES_LINK_PEPPER_FILE", CONFIG_PATH, "", link_pepper_file,
-	   "Key file under which link codes and API keys are hashed."),
+	   "Key file under which link codes and API keys are hashed"),
     OPTION("RUSHES_VAULT_PUBLIC_KEY_FILE", CONFIG_PATH, "", vault_public_key_file,
-	   "Public half of the vault's key; credentials of targets are sealed to it."),
-    OPTION("RUSHES_LINKGEN_URL", CONFIG_STRING, "", linkgen_url, "Public base of short links."),
+	   "Public half of the vault's key; credentials of targets are sealed to it"),
+    OPTION("RUSHES_LINKGEN_URL", CONFIG_STRING, "", linkgen_url, "Public base of short links"),
     {0},
 };
 

@@ -38,13 +38,13 @@ struct janitor {
 
 const struct config_option janitor_options[] = {
     {"RUSHES_JANITOR_SWEEP_EVERY", CONFIG_DURATION, "2s", 100, 3600000, NULL, OPTION(sweep_every_ms),
-     "Time between two sweeps for copies and personal metadata that are due by the janitor's rules."},
+     "Time between two sweeps for copies and personal metadata that are due by the janitor's rules"},
     {"RUSHES_JANITOR_WATCH_EVERY", CONFIG_DURATION, "10m", 1000, 86400000, NULL, OPTION(watch_every_ms),
-     "Time between two looks for deletions that are overdue."},
+     "Time between two looks for deletions that are overdue"},
     {"RUSHES_JANITOR_OVERDUE_AFTER", CONFIG_DURATION, "4d", 1000, (uint64_t)5 * 86400000, NULL,
-     OPTION(overdue_after_ms), "Age at which a deletion that is not complete raises the alarm; 5 days is the promise."},
+     OPTION(overdue_after_ms), "Age at which a deletion that is not complete raises the alarm; 5 days is the promise"},
     {"RUSHES_JANITOR_KEEP_DAYS", CONFIG_UINT, "40", 35, 3650, NULL, OPTION(keep_days),
-     "Days that finished jobs, attempts and events are kept; failed deliveries are judged by them for up to 32."},
+     "Days that finished jobs, attempts and events are kept; failed deliveries are judged by them for up to 32"},
     {0},
 };
 
