@@ -85,6 +85,26 @@ unit: $(UNIT_BIN) ## build and run the unit tests
 
 integration-build: $(INTEGRATION_BIN) all ## build what the integration tests start
 
+# libFuzzer needs clang and its own instrumentation of everything, so the objects lie apart
+FUZZ_SRC := $(sort $(wildcard tests/fuzz/fuzz_*.c))
+FUZZ_BIN := $(FUZZ_SRC:tests/fuzz/%.c=build/fuzz/%)
+FUZZ_FLAGS := -std=gnu17 -O1 -g $(WARN) -fsanitize=address,undefined -fno-omit-frame-pointer -fno-sanitize-recover=all
+
+build/fuzz/obj/%.o: %.c
+	@mkdir -p $(@D)
+	$(if $(Q),@echo "  CC  $<")
+	$(Q)clang $(CPPFLAGS) $(FUZZ_FLAGS) -fsanitize=fuzzer-no-link -MMD -MP -c -o $@ $<
+
+build/fuzz/libcommon.a: $(COMMON_SRC:%.c=build/fuzz/obj/%.o)
+	@rm -f $@
+	$(Q)ar rcs $@ $^
+
+build/fuzz/%: build/fuzz/obj/tests/fuzz/%.o build/fuzz/libcommon.a
+	$(if $(Q),@echo "  LD  $@")
+	$(Q)clang $(FUZZ_FLAGS) -fsanitize=fuzzer -o $@ $^ $(LIBS)
+
+fuzz-build: $(FUZZ_BIN) ## build the fuzz targets into build/fuzz
+
 test: ## run every suite, as CI does
 	@scripts/test
 
@@ -115,3 +135,4 @@ help: ## this list
 	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/  \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
 
 -include $(COMMON_OBJ:.o=.d) $(patsubst %.c,$(BUILD)/%.d,$(wildcard services/*/*.c tests/unit/*.c tests/integration/*.c))
+-include $(COMMON_SRC:%.c=build/fuzz/obj/%.d) $(FUZZ_SRC:%.c=build/fuzz/obj/%.d)

@@ -203,13 +203,13 @@ static void cut(struct collector *c)
 		struct http_field *f = &h->fields[i];
 		((char *)f->name)[c->lengths[2 * i]] = '\0';
 		size_t n = c->lengths[2 * i + 1];
-		if (!f->value) {
-			f->value = "";
-			continue;
-		}
 		while (n > 0 && (f->value[n - 1] == ' ' || f->value[n - 1] == '\t'))
 			n--;
-		((char *)f->value)[n] = '\0';
+		/* the parser's pointer to an empty value is the next line's first byte, which is not to be cut */
+		if (n == 0)
+			f->value = "";
+		else
+			((char *)f->value)[n] = '\0';
 	}
 	((char *)c->url)[c->url_n] = '\0';
 	h->target = c->url;

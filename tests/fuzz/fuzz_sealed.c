@@ -1,6 +1,6 @@
 /* Fuzzes the sealed format. The first byte chooses: whatever bytes come, or a valid file that was changed, which must
  * never open as anything but what was written.
- * Build: make fuzz; run: build/fuzz/fuzz_sealed tests/fuzz/corpus/sealed */
+ * Build: make fuzz-build; run: build/fuzz/fuzz_sealed tests/fuzz/corpus/sealed */
 #include "spool/codec.h"
 #include "spool/writer.h"
 

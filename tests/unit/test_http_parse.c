@@ -132,6 +132,24 @@ static void test_refuses(void **state _unused_)
 				 cases[i].text);
 }
 
+/* An empty value once swallowed the first byte of the next header's name, which hid that header. */
+static void test_empty_values_hide_nothing(void **state _unused_)
+{
+	static const char *const empty[] = {"X:", "X: ", "X:  \t", "Connection:", "Connection: ", "Upgrade:"};
+	for (size_t i = 0; i < ARRAY_SIZE(empty); i++) {
+		char text[256];
+		struct http_head h = {0};
+		(void)snprintf(text, sizeof(text),
+			       "POST / HTTP/1.1\r\nHost: a\r\n%s\r\nTransfer-Encoding: chunked\r\nLast: z\r\n\r\n",
+			       empty[i]);
+		assert_int_equal(parse(text, &h), 0);
+		assert_true(h.chunked);
+		assert_string_equal(h.fields[1].value, "");
+		assert_string_equal(http_head_field(&h, "last"), "z");
+		http_head_done(&h);
+	}
+}
+
 static void test_limits_sizes(void **state _unused_)
 {
 	char text[3000];
@@ -241,10 +259,15 @@ static void test_reads_fixed_lengths(void **state _unused_)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	    cmocka_unit_test(test_reads_a_request),   cmocka_unit_test(test_reads_absolute_targets),
-	    cmocka_unit_test(test_refuses),	      cmocka_unit_test(test_limits_sizes),
-	    cmocka_unit_test(test_decodes),	      cmocka_unit_test(test_reads_chunks),
-	    cmocka_unit_test(test_limits_extensions), cmocka_unit_test(test_reads_fixed_lengths),
+	    cmocka_unit_test(test_reads_a_request),
+	    cmocka_unit_test(test_reads_absolute_targets),
+	    cmocka_unit_test(test_refuses),
+	    cmocka_unit_test(test_limits_sizes),
+	    cmocka_unit_test(test_empty_values_hide_nothing),
+	    cmocka_unit_test(test_decodes),
+	    cmocka_unit_test(test_reads_chunks),
+	    cmocka_unit_test(test_limits_extensions),
+	    cmocka_unit_test(test_reads_fixed_lengths),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
