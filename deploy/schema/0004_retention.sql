@@ -209,7 +209,7 @@ declare
 	c rushes.copy;
 begin
 	update rushes.copy set state = 'going', going_at = rushes.rushes_now(), rule = p_rule
-	where id = p_copy and state in ('incoming', 'present', 'lost')
+	where id = p_copy and state in ('incoming', 'present', 'lost', 'released')
 	returning * into c;
 	if not found then
 		return;
@@ -398,9 +398,12 @@ begin
 		perform rushes.add_audit(p_actor, 'recording.delete', r.account, p_recording::text,
 			jsonb_build_object('rule', p_rule, 'reason', p_reason));
 	end if;
-	-- copies that never became present, or whose file is missing, have no due date to wait for
-	perform rushes.copy_set_going(c.id, p_rule) from rushes.copy c
-	where c.recording = p_recording and c.state in ('incoming', 'lost');
+	-- copies that never became present, or whose file is missing, have no due date to wait for; the client's own go where
+	-- the target says so
+	perform rushes.copy_set_going(c.id, p_rule)
+	from rushes.copy c left join rushes.target t on t.id = c.target
+	where c.recording = p_recording
+	  and (c.state in ('incoming', 'lost') or (c.state = 'released' and t.delete_at_target));
 	perform rushes.recording_try_complete(p_recording);
 	return 'deleting';
 end $$;

@@ -431,3 +431,25 @@ test("settings that belong together change together", async () => {
 	assert.equal(await refusal("environment_set", "test", account, name, { do_not_store: true }), "23514");
 	assert.equal(await refusal("environment_set", "test", account, name, { nonsense: 1 }), "RU005");
 });
+
+test("a client's copies stay the client's, unless the target says that they go too", async () => {
+	const env = await environment({ store_ours: false, push_raw: false, push_snapshot: false, push_filmstrip: false });
+	const theirs = { keeps: uuid(), removes: uuid() };
+	await call("target_create", "test", theirs.keeps, "client", account, "eu1", `keeps-${counter}`, "file", { path: "/a" }, null, false);
+	await call("target_create", "test", theirs.removes, "client", account, "eu1", `removes-${counter}`, "file", { path: "/b" }, null, true);
+	for (const id of Object.values(theirs)) await call("environment_target_set", "test", account, env.id, id, true);
+	const take = await processed(await copied(await saved(env)));
+	assert.equal(take.pushes.length, 2);
+	await push(take);
+	await push(take);
+	assert.deepEqual((await rows(take.recording)).filter((c) => c.target).map((c) => c.state), ["released", "released"]);
+	await call("recording_delete", take.recording, "deleted-by-user", "test", "asked");
+	assert.equal((await rows(take.recording)).find((c) => c.target === theirs.removes).state, "going");
+	assert.equal((await rows(take.recording)).find((c) => c.target === theirs.keeps).state, "released");
+	await call("sweep_decide", "janitor", 100);
+	await removeGoing();
+	await call("personal_sweep", 10);
+	assert.equal(await stateOf(take.recording), "deleted");
+	const complete = await value(`select evidence->>'left_with_the_client' from rushes.ledger where recording = '${take.recording}' and kind = 'complete'`);
+	assert.equal(complete, "1");
+});
