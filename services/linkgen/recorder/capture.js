@@ -1,7 +1,7 @@
 /* The browser's side of recording: what it can do, its devices, and the recorder that hands out bytes. */
 
-const VIDEO = ['video/webm;codecs=vp9,opus', 'video/webm;codecs=vp8,opus', 'video/mp4;codecs=avc3.42E01F,opus', 'video/mp4'];
-const AUDIO = ['audio/webm;codecs=opus', 'audio/mp4'];
+const VIDEO = ["video/webm;codecs=vp9,opus", "video/webm;codecs=vp8,opus", "video/mp4;codecs=avc3.42E01F,opus", "video/mp4"];
+const AUDIO = ["audio/webm;codecs=opus", "audio/mp4"];
 const RATE = { ideal: 30, max: 30 };
 const PICTURE = { width: { ideal: 1280 }, height: { ideal: 720 }, frameRate: RATE };
 
@@ -14,14 +14,14 @@ const SLICE_MS = 1000;
 export function abilities() {
 	const devices = navigator.mediaDevices;
 	const able = devices?.getUserMedia && window.MediaRecorder && window.indexedDB;
-	return { missing: !isSecureContext ? 'insecure' : able ? '' : 'browser', screen: !!devices?.getDisplayMedia };
+	return { missing: !isSecureContext ? "insecure" : able ? "" : "browser", screen: !!devices?.getDisplayMedia };
 }
 
 const end = (stream) => stream.getTracks().forEach((track) => track.stop());
 
 const limited = (promise) =>
 	new Promise((resolve, reject) => {
-		const late = () => reject({ name: 'TimeoutError' }) ?? promise.then(end);
+		const late = () => reject({ name: "TimeoutError" }) ?? promise.then(end);
 		const timer = setTimeout(late, PICKER_MS);
 		promise.then(resolve, reject).finally(() => clearTimeout(timer));
 	});
@@ -30,11 +30,11 @@ const limited = (promise) =>
  * demands it for screens. `withoutVoice` tells that the screen came but the microphone was refused. */
 export async function openCapture(source, voice) {
 	const devices = navigator.mediaDevices;
-	if (source !== 'screen') {
-		const camera = source === 'camera';
+	if (source !== "screen") {
+		const camera = source === "camera";
 		return new Capture(source, [await devices.getUserMedia({ video: camera && PICTURE, audio: voice || !camera })]);
 	}
-	const asked = { video: { frameRate: RATE }, audio: true, selfBrowserSurface: 'exclude' };
+	const asked = { video: { frameRate: RATE }, audio: true, selfBrowserSurface: "exclude" };
 	const streams = [await limited(devices.getDisplayMedia(asked))];
 	const spoken = voice && (await devices.getUserMedia({ audio: true }).catch(() => null));
 	if (spoken) streams.push(spoken);
@@ -84,11 +84,11 @@ class Capture {
  * After an error, which goes to `failed`, no more are handed out: nothing may follow a gap. */
 export class Recorder {
 	constructor(capture, chunk, failed) {
-		const types = capture.source === 'microphone' ? AUDIO : VIDEO;
-		const mimeType = types.find((type) => MediaRecorder.isTypeSupported?.(type)) ?? '';
+		const types = capture.source === "microphone" ? AUDIO : VIDEO;
+		const mimeType = types.find((type) => MediaRecorder.isTypeSupported?.(type)) ?? "";
 		const options = { mimeType, videoBitsPerSecond: 2500000, audioBitsPerSecond: 96000 };
 		/* In MP4 a chunk is a run between key frames: without this seconds would hang on a crash. */
-		if (mimeType.includes('mp4')) options.videoKeyFrameIntervalDuration = SLICE_MS;
+		if (mimeType.includes("mp4")) options.videoKeyFrameIntervalDuration = SLICE_MS;
 		const media = (this.media = new MediaRecorder(capture.stream, options));
 		let broken = false;
 		this.chain = Promise.resolve();
@@ -100,12 +100,13 @@ export class Recorder {
 			});
 		};
 		media.onerror = ({ error }) => failed(error);
+		/* The first picture may come late. */
+		media.onstart = () => (this.since = performance.now());
 		this.stopped = new Promise((resolve) => (media.onstop = resolve));
 	}
 
 	start() {
-		this.before = 0;
-		this.since = performance.now();
+		this.before = this.since = 0;
 		this.media.start(SLICE_MS);
 	}
 
@@ -137,7 +138,7 @@ export class Recorder {
 
 	async stop() {
 		this.halt();
-		if (this.media.state !== 'inactive') this.media.stop();
+		if (this.media.state !== "inactive") this.media.stop();
 		await this.stopped;
 		await this.chain;
 	}

@@ -1,69 +1,69 @@
 /* The page: what it shows, what the person decides. */
-import * as store from './store.js';
-import { abilities, openCapture, Recorder } from './capture.js';
-import { Stream } from './stream.js';
+import * as store from "./store.js";
+import { abilities, openCapture, Recorder } from "./capture.js";
+import { Stream } from "./stream.js";
 
 const $ = (id) => document.getElementById(id);
 const text = (id, words) => ($(id).textContent = words);
 const hide = (id, yes) => ($(id).hidden = yes);
-const code = location.pathname.split('/').pop();
+const code = location.pathname.split("/").pop();
 const TITLE = document.title;
 
 /* name: [title, text, where “Try again” leads] */
 const PROBLEMS = {
-	insecure: ['This page needs a secure connection', 'Open the link again with https://.'],
-	browser: ['This browser can’t record', 'Use a current Chrome, Edge, Firefox or Safari.'],
-	storage: ['This device has no room for a recording', 'Free some space, or leave private browsing.', 'reload'],
-	offline: ['You seem to be offline', 'We go on as soon as the connection is back.', 'reload'],
-	'link-unknown': ['We don’t know this link', 'A part of it may be missing.'],
-	'link-expired': ['This link has expired', 'Please ask for a new one.'],
-	'link-revoked': ['This link was withdrawn', 'Please ask whether it is still needed.'],
-	'link-used': ['This link has been used', 'Please ask for a new one if there is more to show.'],
-	'consent-changed': ['The conditions have changed', 'Please read them again.', 'reload'],
-	'account-closed': ['Recordings can’t be received now', 'Please tell the person who sent you the link.'],
-	'too-large': ['This recording is too large', 'Please make a shorter one.', 'reload'],
-	NotAllowedError: ['We got no permission', 'Try again and allow it, or use the icon beside the address.', 'intro'],
-	NotFoundError: ['No camera or microphone was found', 'Connect one, or choose something else.', 'intro'],
-	NotReadableError: ['Your camera or microphone is busy', 'Close the program that uses it.', 'intro'],
-	TimeoutError: ['Nothing was chosen', 'Pick what to share when your browser asks.', 'intro'],
-	empty: ['Nothing was recorded', 'It stopped before it began.', 'intro'],
-	other: ['Something went wrong', 'Please try again in a moment.', 'reload'],
+	insecure: ["This page needs a secure connection", "Open the link again with https://."],
+	browser: ["This browser can’t record", "Use a current Chrome, Edge, Firefox or Safari."],
+	storage: ["This device has no room for a recording", "Free some space, or leave private browsing.", "reload"],
+	offline: ["You seem to be offline", "We go on as soon as the connection is back.", "reload"],
+	"link-unknown": ["We don’t know this link", "A part of it may be missing."],
+	"link-expired": ["This link has expired", "Please ask for a new one."],
+	"link-revoked": ["This link was withdrawn", "Please ask whether it is still needed."],
+	"link-used": ["This link has been used", "Please ask for a new one if there is more to show."],
+	"consent-changed": ["The conditions have changed", "Please read them again.", "reload"],
+	"account-closed": ["Recordings can’t be received now", "Please tell the person who sent you the link."],
+	"too-large": ["This recording is too large", "Please make a shorter one.", "reload"],
+	NotAllowedError: ["We got no permission", "Try again and allow it, or use the icon beside the address.", "intro"],
+	NotFoundError: ["No camera or microphone was found", "Connect one, or choose something else.", "intro"],
+	NotReadableError: ["Your camera or microphone is busy", "Close the program that uses it.", "intro"],
+	TimeoutError: ["Nothing was chosen", "Pick what to share when your browser asks.", "intro"],
+	empty: ["Nothing was recorded", "It stopped before it began.", "intro"],
+	other: ["Something went wrong", "Please try again in a moment.", "reload"],
 };
 PROBLEMS.QuotaExceededError = PROBLEMS.storage;
 const explain = (name) => PROBLEMS[name] ?? PROBLEMS.other;
 
 let info, refusal, capture, recorder, take, stream, line, rules, sure;
 
-const size = (bytes) => (bytes / 1e6).toFixed(1) + ' MB';
-const clock = (ms) => Math.floor(ms / 60000) + ':' + String(Math.floor(ms / 1000) % 60).padStart(2, '0');
+const size = (bytes) => (bytes / 1e6).toFixed(1) + " MB";
+const clock = (ms) => Math.floor(ms / 60000) + ":" + String(Math.floor(ms / 1000) % 60).padStart(2, "0");
 
 function show(view) {
-	for (const section of document.querySelectorAll('main > section')) section.hidden = section.id !== view;
-	for (const step of $('steps').children)
-		step.ariaCurrent = step.dataset.step === view ? 'step' : null;
-	$(view).querySelector('h1').focus();
+	for (const section of document.querySelectorAll("main > section")) section.hidden = section.id !== view;
+	for (const step of $("steps").children)
+		step.ariaCurrent = step.dataset.step === view ? "step" : null;
+	$(view).querySelector("h1").focus();
 	scrollTo(0, 0);
 }
 
 function problem(name, keep) {
 	const [title, words, next] = explain(name);
-	text('problem-title', title);
-	text('problem-text', keep ? words + ' What you recorded is still on this device.' : words);
-	hide('retry', !next);
-	$('retry').onclick = () => (next === 'intro' ? show('intro') : location.reload());
-	hide('keep', !keep);
-	if (keep) Object.assign($('keep'), { href: URL.createObjectURL(keep), download: 'recording.' + (keep.type.includes('mp4') ? 'mp4' : 'webm') });
-	show('problem');
+	text("problem-title", title);
+	text("problem-text", keep ? words + " What you recorded is still on this device." : words);
+	hide("retry", !next);
+	$("retry").onclick = () => (next === "intro" ? show("intro") : location.reload());
+	hide("keep", !keep);
+	if (keep) Object.assign($("keep"), { href: URL.createObjectURL(keep), download: "recording." + (keep.type.includes("mp4") ? "mp4" : "webm") });
+	show("problem");
 }
 
 /* A JSON answer, or an error {code, final}; final: asking again is useless. */
 async function call(path, body) {
 	let response, answer;
 	try {
-		response = await fetch(path, body && { method: 'POST', headers: { 'content-type': 'application/json' }, body: JSON.stringify(body) });
+		response = await fetch(path, body && { method: "POST", headers: { "content-type": "application/json" }, body: JSON.stringify(body) });
 		answer = await response.json();
 	} catch {
-		throw { code: 'offline' };
+		throw { code: "offline" };
 	}
 	if (response.ok) return answer;
 	throw { code: answer.code, final: response.status < 500 && response.status !== 429 };
@@ -82,13 +82,13 @@ async function admission(of, fresh, consent) {
 /* One tab works on a take; the lock goes with the tab. Resolves to a function that gives it back, or null. */
 const claim = (id) =>
 	new Promise((resolve) => {
-		navigator.locks.request('rushes-take:' + id, { ifAvailable: true }, (lock) => (lock ? new Promise(resolve) : resolve(null)));
+		navigator.locks.request("rushes-take:" + id, { ifAvailable: true }, (lock) => (lock ? new Promise(resolve) : resolve(null)));
 	});
 
 function follow(of, release) {
 	return new Stream(of, (fresh) => admission(of.code, fresh), (event, reason) => {
-		const failed = event === 'failed';
-		if (event === 'copied' || event === 'discarded' || (failed && of.wish === 'abort')) store.remove(of).then(release);
+		const failed = event === "failed";
+		if (event === "copied" || event === "discarded" || (failed && of.wish === "abort")) store.remove(of).then(release);
 		if (of === take) failed ? broken(reason) : progress(event);
 	});
 }
@@ -100,47 +100,47 @@ async function broken(name) {
 }
 
 function progress(event) {
-	if (event === 'line') {
+	if (event === "line") {
 		line = stream.ready;
-		text('status', line ? 'Connected' : 'Connection lost. Your recording is safe on this device.');
+		text("status", line ? "Connected" : "Connection lost. Your recording is safe on this device.");
 	}
 	const got = Math.min(stream.acked, take.bytes);
-	const state = !line ? 'No connection: kept on this device' : take.ended && got === take.bytes ? 'Everything is received' : 'Being received as you record';
-	hide('upload', false);
-	text('line', state);
-	text('bytes', `${size(got)} of ${size(take.bytes)}`);
-	$('received').value = $('sending').value = got / take.bytes;
-	if (take.wish !== 'send') return;
-	const copied = event === 'copied';
-	const saved = (take.saved ||= copied || event === 'saved');
-	text('done-title', saved ? 'Thank you, it has arrived' : 'Sending your recording…');
-	text('done-text', saved ? 'You can close this page.' : 'Please keep it open.');
-	text('done-detail', copied ? 'Kept in two places; the copy on this device is gone.' : saved ? 'A second copy is being made.' : line ? $('bytes').textContent : state);
-	hide('sending', saved);
-	hide('more', !saved);
-	if (event === 'saved') show('done');
+	const state = !line ? "No connection: kept on this device" : take.ended && got === take.bytes ? "Everything is received" : "Being received as you record";
+	hide("upload", false);
+	text("line", state);
+	text("bytes", `${size(got)} of ${size(take.bytes)}`);
+	$("received").value = $("sending").value = got / take.bytes;
+	if (take.wish !== "send") return;
+	const copied = event === "copied";
+	const saved = (take.saved ||= copied || event === "saved");
+	text("done-title", saved ? "Thank you, it has arrived" : "Sending your recording…");
+	text("done-text", saved ? "You can close this page." : "Please keep it open.");
+	text("done-detail", copied ? "Kept in two places; the copy on this device is gone." : saved ? "A second copy is being made." : line ? $("bytes").textContent : state);
+	hide("sending", saved);
+	hide("more", !saved);
+	if (event === "saved") show("done");
 }
 
 const MODES = {
-	preview: ['Ready when you are', 'Nothing is recorded until you press Start.', 'Preview'],
-	recording: ['Recording', 'You can watch it before you send it.', 'Recording'],
-	review: ['Watch it before you send it', 'Nobody looks at it until you press Send.', 'Your recording'],
+	preview: ["Ready when you are", "Nothing is recorded until you press Start.", "Preview"],
+	recording: ["Recording", "You can watch it before you send it.", "Recording"],
+	review: ["Watch it before you send it", "Nobody looks at it until you press Send.", "Your recording"],
 };
 
 function mode(name) {
-	Object.assign($('stage').dataset, { mode: name, source: (take ?? capture).source });
-	for (const button of document.querySelectorAll('[data-in]')) button.hidden = button.dataset.in !== name;
-	hide('upload', true);
-	hide('notice', true);
+	Object.assign($("stage").dataset, { mode: name, source: (take ?? capture).source });
+	for (const button of document.querySelectorAll("[data-in]")) button.hidden = button.dataset.in !== name;
+	hide("upload", true);
+	hide("notice", true);
 	sure = false;
-	text('again', 'Record again');
-	['stage-title', 'stage-text', 'badge-text'].forEach((id, i) => text(id, MODES[name][i]));
-	show('stage');
+	text("again", "Record again");
+	["stage-title", "stage-text", "badge-text"].forEach((id, i) => text(id, MODES[name][i]));
+	show("stage");
 }
 
 function notice(words) {
-	text('notice', words);
-	hide('notice', false);
+	text("notice", words);
+	hide("notice", false);
 }
 
 function leave() {
@@ -151,50 +151,50 @@ function leave() {
 
 function tick() {
 	const level = capture.level();
-	$('stage').toggleAttribute('data-silent', level === null);
-	$('level').style.transform = `scaleX(${level ?? 0})`;
+	$("stage").toggleAttribute("data-silent", level === null);
+	$("level").style.transform = `scaleX(${level ?? 0})`;
 	if (!recorder) return;
-	document.title = text('time', clock(recorder.ms)) + ' Recording';
+	document.title = text("time", clock(recorder.ms)) + " Recording";
 	if (recorder.ms >= rules.limits.seconds * 1000) stop();
 }
 
 async function preview(event) {
 	event.preventDefault();
-	const choice = new FormData($('choose'));
-	$('continue').disabled = true;
+	const choice = new FormData($("choose"));
+	$("continue").disabled = true;
 	try {
-		capture = await openCapture(choice.get('source'), choice.has('voice'));
+		capture = await openCapture(choice.get("source"), choice.has("voice"));
 	} catch (error) {
 		return problem(error.name);
 	} finally {
-		$('continue').disabled = false;
+		$("continue").disabled = false;
 	}
 	take = null;
-	mode('preview');
+	mode("preview");
 	capture.onended = change;
-	Object.assign($('video'), { srcObject: capture.stream, controls: false, muted: true });
-	$('video').play().catch(() => {});
-	if (capture.withoutVoice) notice('Your microphone is not available: the screen is recorded without it.');
+	Object.assign($("video"), { srcObject: capture.stream, controls: false, muted: true });
+	$("video").play().catch(() => {});
+	if (capture.withoutVoice) notice("Your microphone is not available: the screen is recorded without it.");
 	tick.timer = setInterval(tick, 100);
 	admit();
 }
 
 function change() {
 	leave();
-	show('intro');
+	show("intro");
 }
 
 async function admit() {
-	$('start').disabled = true;
+	$("start").disabled = true;
 	try {
 		rules = await admission(code, false, info.consent);
-		$('start').disabled = false;
+		$("start").disabled = false;
 	} catch (error) {
 		if (error.final) {
 			leave();
 			return problem(error.code);
 		}
-		notice('No connection. We keep trying.');
+		notice("No connection. We keep trying.");
 		setTimeout(() => capture && admit(), 3000);
 	}
 }
@@ -205,9 +205,9 @@ function start() {
 	recorder = new Recorder(capture, keep, (error) => stop(error));
 	recorder.start();
 	capture.onended = () => stop();
-	text('pause', 'Pause');
-	mode('recording');
-	navigator.wakeLock?.request('screen').catch(() => {});
+	text("pause", "Pause");
+	mode("recording");
+	navigator.wakeLock?.request("screen").catch(() => {});
 }
 
 async function keep(buffer) {
@@ -221,12 +221,12 @@ async function keep(buffer) {
 }
 
 function pause() {
-	const paused = $('stage').toggleAttribute('data-paused');
+	const paused = $("stage").toggleAttribute("data-paused");
 	if (paused) recorder.pause();
 	else recorder.resume();
 	if (take) take.paused = paused;
-	text('pause', paused ? 'Go on' : 'Pause');
-	text('status', text('badge-text', paused ? 'Paused' : 'Recording'));
+	text("pause", paused ? "Go on" : "Pause");
+	text("status", text("badge-text", paused ? "Paused" : "Recording"));
 }
 
 /* Ends the recording; what it gave is then whole on this device. */
@@ -236,10 +236,10 @@ async function finish() {
 	clearInterval(tick.timer);
 	await ending.stop();
 	leave();
-	$('stage').removeAttribute('data-paused');
+	$("stage").removeAttribute("data-paused");
 	document.title = TITLE;
 	if (!take) return;
-	Object.assign(take, { ended: 'stop', paused: false, ms: ending.ms });
+	Object.assign(take, { ended: "stop", paused: false, ms: ending.ms });
 	await store.saveTake(take);
 	stream.pump();
 }
@@ -247,17 +247,17 @@ async function finish() {
 async function stop(error) {
 	if (!recorder) return;
 	await finish();
-	if (!take) return problem(error?.name ?? 'empty');
-	if (rules.send_on_stop && !error) return decide('send');
+	if (!take) return problem(error?.name ?? "empty");
+	if (rules.send_on_stop && !error) return decide("send");
 	await review();
 	if (error) notice(`${explain(error.name)[0]}. Everything until then was kept.`);
 }
 
 async function review() {
-	mode('review');
-	text('time', clock(take.ms));
+	mode("review");
+	text("time", clock(take.ms));
 	progress();
-	const video = Object.assign($('video'), { srcObject: null, src: URL.createObjectURL(await store.blob(take)), controls: true, muted: false });
+	const video = Object.assign($("video"), { srcObject: null, src: URL.createObjectURL(await store.blob(take)), controls: true, muted: false });
 	/* Recorded files name no length: a look behind the end makes the browser find it. */
 	video.onloadedmetadata = () => {
 		if (video.duration !== Infinity) return;
@@ -267,20 +267,20 @@ async function review() {
 }
 
 async function decide(wish) {
-	$('video').pause();
+	$("video").pause();
 	take.wish = wish;
 	await store.saveTake(take);
 	stream.pump();
-	if (wish === 'abort') return intro();
+	if (wish === "abort") return intro();
 	progress();
-	show('done');
+	show("done");
 }
 
 /* Asked twice, since it can't be undone. */
 function again() {
-	if (sure) return decide('abort');
+	if (sure) return decide("abort");
 	sure = true;
-	text('status', text('again', 'Throw this one away?'));
+	text("status", text("again", "Throw this one away?"));
 }
 
 function intro() {
@@ -288,14 +288,14 @@ function intro() {
 	if (!info) return problem(refusal.code);
 	const { account, requester, expires_at, limits, consent } = info;
 	const { agent, subject, ticket } = requester;
-	text('account', account.name);
-	text('asks', `${agent ? agent + ' from ' : ''}${account.name} asks you for a recording`);
-	text('reason', subject ?? '');
-	hide('reason', !subject);
-	const until = new Date(expires_at).toLocaleString(undefined, { dateStyle: 'long', timeStyle: 'short' });
-	text('facts', `${ticket ? `Ticket ${ticket} · ` : ''}up to ${Math.round(limits.seconds / 60)} minutes · valid until ${until}`);
-	text('consent', consent.text);
-	show('intro');
+	text("account", account.name);
+	text("asks", `${agent ? agent + " from " : ""}${account.name} asks you for a recording`);
+	text("reason", subject ?? "");
+	hide("reason", !subject);
+	const until = new Date(expires_at).toLocaleString(undefined, { dateStyle: "long", timeStyle: "short" });
+	text("facts", `${ticket ? `Ticket ${ticket} · ` : ""}up to ${Math.round(limits.seconds / 60)} minutes · valid until ${until}`);
+	text("consent", consent.text);
+	show("intro");
 }
 
 /* Takes that an earlier page left: all are sent on, the newest of this link is shown. */
@@ -303,50 +303,50 @@ async function leftovers() {
 	for (const old of await store.takes()) {
 		const release = await claim(old.id);
 		if (!release) continue;
-		Object.assign(old, { ended: old.ended || 'page-gone', paused: false });
+		Object.assign(old, { ended: old.ended || "page-gone", paused: false });
 		await store.saveTake(old);
 		const one = follow(old, release);
-		if (old.code === code && old.wish !== 'abort' && !(take?.started > old.started)) [take, stream] = [old, one];
+		if (old.code === code && old.wish !== "abort" && !(take?.started > old.started)) [take, stream] = [old, one];
 	}
 }
 
 async function begin() {
 	const { missing, screen } = abilities();
 	if (missing) return problem(missing);
-	const { source } = $('choose').elements;
-	source.value = screen ? 'screen' : 'camera';
+	const { source } = $("choose").elements;
+	source.value = screen ? "screen" : "camera";
 	source[0].disabled = !screen;
-	hide('no-screen', screen);
-	$('choose').onchange = () => hide('voice', source.value === 'microphone');
+	hide("no-screen", screen);
+	$("choose").onchange = () => hide("voice", source.value === "microphone");
 	try {
 		await store.open();
 		await leftovers();
 	} catch {
-		return problem('storage');
+		return problem("storage");
 	}
 	try {
 		info = await call(`/r/${code}/request`);
 	} catch (error) {
 		refusal = error;
 		/* A link without uses left still serves the browser that made one. */
-		if (error.code === 'link-used' && (await store.session(code))) info = (await admission(code, true).catch(() => {}))?.info;
+		if (error.code === "link-used" && (await store.session(code))) info = (await admission(code, true).catch(() => {}))?.info;
 	}
 	if (!take) {
 		intro();
-		if (refusal?.code === 'offline') addEventListener('online', () => location.reload());
+		if (refusal?.code === "offline") addEventListener("online", () => location.reload());
 	} else if (take.wish) {
 		progress();
-		show('done');
+		show("done");
 	} else {
 		await review();
-		notice('We kept this from an earlier visit. You can send it, or record again.');
+		notice("We kept this from an earlier visit. You can send it, or record again.");
 	}
 }
 
-$('choose').onsubmit = preview;
-const clicks = { start, pause, change, again, more: intro, stop: () => stop(), send: () => decide('send') };
+$("choose").onsubmit = preview;
+const clicks = { start, pause, change, again, more: intro, stop: () => stop(), send: () => decide("send") };
 for (const id in clicks) $(id).onclick = clicks[id];
-addEventListener('beforeunload', (event) => {
+addEventListener("beforeunload", (event) => {
 	if (recorder || (take && !take.saved)) event.preventDefault();
 });
 begin();

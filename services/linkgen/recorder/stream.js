@@ -1,14 +1,14 @@
 /* Sends one take to the ingest server and follows it until two machines hold it (subprotocol rushes.stream.v1). Begins
  * anew after every loss of the line at the offset that the server names, which may lie before what it had confirmed. */
-import * as store from './store.js';
-import { crc32 } from './crc32.js';
+import * as store from "./store.js";
+import { crc32 } from "./crc32.js";
 
 const PIECE_BYTES = 256 * 1024;
-const WINDOW_BYTES = 4 * 1024 * 1024; /* sent and not confirmed, in the socket's buffer too */
+const WINDOW_BYTES = 4 * 1024 * 1024; /* sent and not confirmed */
 /* The server confirms whole slots of 64 KiB, so less than two may rest unconfirmed on a healthy line. */
 const SLACK_BYTES = 128 * 1024;
 const STALL_MS = 10000;
-const COPY_MS = 60000; /* the second copy may have to wait its turn */
+const COPY_MS = 60000; /* the second copy may wait its turn */
 const BACKOFF_MS = [300, 1000, 2000, 4000, 8000, 15000];
 
 export class Stream {
@@ -41,14 +41,14 @@ export class Stream {
 
 	lost() {
 		this.drop();
-		this.report('line');
+		this.report("line");
 		const delay = BACKOFF_MS[Math.min(this.failures++, BACKOFF_MS.length - 1)];
 		this.next = Date.now() + delay * (0.7 + 0.6 * Math.random());
 	}
 
 	fail(code) {
 		this.close();
-		this.report('failed', code);
+		this.report("failed", code);
 	}
 
 	async connect() {
@@ -62,12 +62,12 @@ export class Stream {
 		}
 		if (this.over) return;
 		this.moved = Date.now();
-		const socket = new WebSocket(target.ingest_url + '/v1/stream', ['rushes.stream.v1']);
-		socket.binaryType = 'arraybuffer';
+		const socket = new WebSocket(target.ingest_url + "/v1/stream", ["rushes.stream.v1"]);
+		socket.binaryType = "arraybuffer";
 		socket.onopen = () => {
 			const { id, mime, source, started } = this.take;
-			this.say({ type: 'token', token: target.token });
-			this.say({ type: 'start', take: id, mime, source, started_at: new Date(started).toISOString() });
+			this.say({ type: "token", token: target.token });
+			this.say({ type: "start", take: id, mime, source, started_at: new Date(started).toISOString() });
 		};
 		socket.onmessage = ({ data }) => this.heard(JSON.parse(data));
 		socket.onclose = () => this.lost();
@@ -77,33 +77,33 @@ export class Stream {
 	heard(message) {
 		this.moved = Date.now();
 		switch (message.type) {
-		case 'ready':
+		case "ready":
 			this.acked = this.sent = message.offset;
 			this.ready = true;
 			this.stopped = this.told = this.paused = false;
 			this.failures = 0;
-			this.report('line');
+			this.report("line");
 			return this.pump();
-		case 'ack':
+		case "ack":
 			this.acked = Math.max(this.acked, message.offset);
-			this.report('ack');
+			this.report("ack");
 			return this.pump();
-		case 'saved':
+		case "saved":
 			this.saved = true;
 			this.acked = this.take.bytes;
-			return this.report('saved');
-		case 'copied':
-		case 'discarded':
+			return this.report("saved");
+		case "copied":
+		case "discarded":
 			this.close();
 			return this.report(message.type);
-		case 'error':
+		case "error":
 			return this.refused(message);
 		}
 	}
 
 	refused({ code, retry }) {
 		/* A token ends before a session does: one fresh token may mend it. */
-		if (code === 'token-invalid' && !this.renewed) this.fresh = this.renewed = retry = true;
+		if (code.startsWith("token-") && !this.renewed) this.fresh = this.renewed = retry = true;
 		if (retry) this.lost();
 		else this.fail(code);
 	}
@@ -131,7 +131,7 @@ export class Stream {
 				while (await this.step());
 			}
 		} catch {
-			this.fail('storage');
+			this.fail("storage");
 		}
 		this.pumping = false;
 	}
@@ -140,18 +140,18 @@ export class Stream {
 	async step() {
 		const { take } = this;
 		if (!this.ready) return false;
-		if (take.wish === 'abort') return this.tell('abort');
+		if (take.wish === "abort") return this.tell("abort");
 		if (this.sent < take.bytes) return this.sent - this.acked < WINDOW_BYTES && this.piece();
 		if (take.paused !== this.paused) {
 			this.paused = take.paused;
-			if (take.paused) this.say({ type: 'pause' });
+			if (take.paused) this.say({ type: "pause" });
 		}
 		if (take.ended && !this.stopped) {
 			this.stopped = true;
-			const crc = take.crc.toString(16).padStart(8, '0');
-			this.say({ type: 'stop', bytes: take.bytes, crc32: crc, duration_ms: Math.round(take.ms) });
+			const crc = take.crc.toString(16).padStart(8, "0");
+			this.say({ type: "stop", bytes: take.bytes, crc32: crc, duration_ms: Math.round(take.ms) });
 		}
-		return take.ended && take.wish === 'send' && this.tell('send');
+		return take.ended && take.wish === "send" && this.tell("send");
 	}
 
 	tell(wish) {
