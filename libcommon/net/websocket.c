@@ -16,7 +16,7 @@
 /* 16 bytes in base64. */
 #define KEY_TEXT_BYTES	      24
 #define SUBPROTOCOL_BYTES_MAX 64
-/* Pings of the peer that are answered while its pongs cannot go out. */
+/* A close frame's payload begins with the code. */
 #define REASON_BYTES_MAX (WEBSOCKET_CONTROL_BYTES_MAX - 2)
 
 enum websocket_state {
@@ -175,6 +175,7 @@ int websocket_accept(struct http_request *r, const struct websocket_options *o, 
 	answer(w, http_request_header(r, "sec-websocket-key"));
 	r->response = RESPONSE_ENDED;
 	r->status = 101;
+	http_response_count(w->connection->server, 101, r->began_us);
 	connection_upgrade(w->connection, &w->upgrade, w);
 	*ret = TAKE_PTR(w);
 	return 0;
