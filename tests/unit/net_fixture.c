@@ -275,7 +275,7 @@ int raw_answer(struct raw *c, char *body, size_t n)
 	}
 	if (body && want == 0)
 		body[0] = '\0';
-	return atoi(head + 9);
+	return (int)strtol(head + 9, NULL, 10);
 }
 
 void raw_close(struct raw *c)

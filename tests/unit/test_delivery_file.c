@@ -25,7 +25,7 @@ static int remove_entry(const char *path, const struct stat *st _unused_, int ty
 
 static int set_up(void **state _unused_)
 {
-	strcpy(root, "/tmp/rushes-file-XXXXXX");
+	(void)snprintf(root, sizeof(root), "/tmp/rushes-file-XXXXXX");
 	return mkdtemp(root) ? 0 : -1;
 }
 

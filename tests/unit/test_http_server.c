@@ -268,8 +268,8 @@ static void test_does_not_read_a_smuggled_request(void **state _unused_)
 	    "POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\nTransfer-Encoding: chunked\r\n\r\n",
 	    "POST /echo HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n0\r\nX: y\n\r\n",
 	    "POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\nContent-Length: 40\r\n\r\n",
-	    "POST /echo HTTP/1.1\r\nHost: x\r\nTransfer-Encoding:\x0b"
-	    "chunked\r\n\r\n",
+	    ("POST /echo HTTP/1.1\r\nHost: x\r\nTransfer-Encoding:\x0b"
+	     "chunked\r\n\r\n"),
 	    "POST /echo HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: identity\r\nContent-Length: 4\r\n\r\n",
 	    "GET /hello HTTP/1.1\r\nHost: x\r\nContent-Length: 4\r\n\r\n",
 	};
@@ -591,7 +591,7 @@ static void test_sends_files_and_ranges(void **state _unused_)
 		struct raw c = raw_connect(s->port, NULL);
 		raw_text(&c, request);
 		size_t n = raw_read_all(&c, got, sizeof(got), 5000);
-		assert_int_equal(atoi(got + 9), cases[i].status);
+		assert_int_equal(strtol(got + 9, NULL, 10), cases[i].status);
 		if (cases[i].status != 416)
 			assert_memory_equal(got + n - cases[i].length, content + cases[i].offset, cases[i].length);
 		raw_close(&c);
