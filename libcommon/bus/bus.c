@@ -129,6 +129,8 @@ static void on_error(natsConnection *nc, natsSubscription *sub _unused_, natsSta
 	(void)pthread_mutex_unlock(&l->lock);
 }
 
+/* nats.c before 3.11 reads and writes one TLS connection from two threads without a lock between them (nats.c#913). At
+ * worst a call misreads the other's state and the connection is lost; that is healed as any other loss. */
 static natsStatus set_options(struct bus *b, natsOptions *o)
 {
 	char inbox[BUS_INBOX_BYTES];
