@@ -93,8 +93,8 @@ static const struct column time_columns[] = {
 static const struct column file_columns[] = {
     {"kind", "FILE", COLUMN_TEXT},
     {"bytes", "BYTES", COLUMN_NUMBER},
-    {"facts.video", "VIDEO", COLUMN_TEXT},
-    {"facts.audio", "AUDIO", COLUMN_TEXT},
+    {"facts.codec", "CODEC", COLUMN_TEXT},
+    {"facts.audio_codec", "AUDIO", COLUMN_TEXT},
     {"facts.duration_s", "DURATION", COLUMN_DURATION},
     {"sha256", "SHA-256", COLUMN_TEXT},
     {0},

@@ -114,30 +114,23 @@ static void check_raw(json_t *recording, json_t *checks)
 		   json_array_size(segments) == 1 ? "segment" : "recording", whole);
 }
 
-/* The target's own answer at the delivery, where it named them. */
+/* What the storage-pusher recorded when the target's own answer proved the delivery. */
 static void check_evidence(json_t *recording, json_t *copy, json_t *checks)
 {
 	char check[96];
 	json_t *file = file_of(recording, text_of(copy, "kind"));
 	json_t *evidence = json_object_get(copy, "evidence");
 	(void)snprintf(check, sizeof(check), "%s at %s", text_of(copy, "kind"), text_of(copy, "target"));
-	if (!file || !json_is_object(evidence)) {
+	if (!file || !json_is_integer(json_object_get(evidence, "size")) || !*text_of(evidence, "sha256"))
 		verify_add(checks, VERIFY_NOT_CHECKED, check, "no evidence of the delivery is recorded");
-		return;
-	}
-	json_t *bytes = json_object_get(evidence, "bytes");
-	const char *sha256 = text_of(evidence, "sha256");
-	if (json_is_integer(bytes) && json_integer_value(bytes) != number_of(file, "bytes"))
-		verify_add(checks, VERIFY_FAILED, check, "the target confirmed %lld bytes, the file has %lld",
-			   (long long)json_integer_value(bytes), (long long)number_of(file, "bytes"));
-	else if (*sha256 && strcmp(sha256, text_of(file, "sha256")) != 0)
-		verify_add(checks, VERIFY_FAILED, check, "the target confirmed another SHA-256");
-	else if (json_is_integer(bytes) || *sha256)
-		verify_add(checks, VERIFY_OK, check, "the target confirmed %s%s%s at the delivery",
-			   json_is_integer(bytes) ? "the size" : "", json_is_integer(bytes) && *sha256 ? " and " : "",
-			   *sha256 ? "the SHA-256" : "");
+	else if (number_of(evidence, "size") != number_of(file, "bytes"))
+		verify_add(checks, VERIFY_FAILED, check, "%lld bytes were delivered, the file has %lld",
+			   (long long)number_of(evidence, "size"), (long long)number_of(file, "bytes"));
+	else if (strcmp(text_of(evidence, "sha256"), text_of(file, "sha256")) != 0)
+		verify_add(checks, VERIFY_FAILED, check, "bytes of another SHA-256 were delivered");
 	else
-		verify_add(checks, VERIFY_NOT_CHECKED, check, "the evidence names neither size nor SHA-256");
+		verify_add(checks, VERIFY_OK, check, "delivered with its size and SHA-256, then proven by %s",
+			   *text_of(evidence, "verified") ? text_of(evidence, "verified") : "the target");
 }
 
 static void check_copies(json_t *recording, json_t *checks)

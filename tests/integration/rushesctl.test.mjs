@@ -103,7 +103,7 @@ async function makeRecording(account, environment, { deliver = true, broken = nu
 	const mainCopy = uuid();
 	await call("file_copy_begin", job.id, job.attempt, TRANSCODER, "main", mainCopy, "main.sealed");
 	await sql(`select rushes.convert_job_done('${job.id}', ${job.attempt}, '${JSON.stringify([
-		{ kind: "main", copy: mainCopy, bytes: main.length, sha256: sha256(main), facts: { video: "h264", audio: "aac", duration_s: 12.5 } },
+		{ kind: "main", copy: mainCopy, bytes: main.length, sha256: sha256(main), facts: { codec: "h264", audio_codec: "aac", duration_s: 12.5 } },
 	])}')`);
 	for (const [kind, bytes] of deliver ? [["main", main], ["raw", raw]] : []) {
 		const [push] = await call("job_claim", null, "push", "eu1", PUSHER, null, "30 s");
@@ -112,7 +112,7 @@ async function makeRecording(account, environment, { deliver = true, broken = nu
 		fs.mkdirSync(path.join(stack.storage, recording), { recursive: true });
 		fs.writeFileSync(path.join(stack.storage, location), kind === broken ? Buffer.alloc(bytes.length) : bytes);
 		const [begun] = await call("push_begin", push.id, push.attempt, uuid(), location, null);
-		await call("push_job_done", push.id, push.attempt, begun.copy, { bytes: bytes.length, sha256: sha256(bytes) }, false);
+		await call("push_job_done", push.id, push.attempt, begun.copy, { verified: "read-back", size: bytes.length, sha256: sha256(bytes) }, false);
 	}
 	return { recording, raw, main };
 }

@@ -22,7 +22,7 @@ static const char sound[] =
     "\"files\":[{\"kind\":\"raw\",\"bytes\":100,\"sha256\":\"" A "\"},"
     " {\"kind\":\"main\",\"bytes\":50,\"sha256\":\"" B "\"}],"
     "\"copies\":[{\"id\":\"1\",\"kind\":\"main\",\"place\":\"target/1\",\"target\":\"house\",\"state\":\"present\","
-    " \"evidence\":{\"bytes\":50,\"sha256\":\"" B "\"}},"
+    " \"evidence\":{\"size\":50,\"sha256\":\"" B "\"}},"
     " {\"id\":\"2\",\"kind\":\"raw\",\"place\":\"node/1\",\"state\":\"present\"},"
     " {\"id\":\"3\",\"kind\":\"raw\",\"place\":\"node/2\",\"state\":\"going\"}]}";
 
@@ -113,7 +113,7 @@ static void another_raw_is_found(void **state _unused_)
 static void evidence_that_differs_is_found(void **state _unused_)
 {
 	json_t *recording = load();
-	json_object_set_new(json_object_get(member(recording, "copies", 0), "evidence"), "bytes", json_integer(49));
+	json_object_set_new(json_object_get(member(recording, "copies", 0), "evidence"), "size", json_integer(49));
 	json_t *checks = verified(recording);
 	assert_string_equal(result_of(checks, "main at house"), "failed");
 	json_decref(checks);
