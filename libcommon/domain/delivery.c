@@ -29,13 +29,13 @@ int delivery_begin(struct db_pool *p, const struct job *j, const struct uuid *co
 	struct job_params params;
 	char id[UUID_TEXT_BYTES];
 	_cleanup_(db_result_freep) struct db_result *rows = NULL;
-	_cleanup_(delivery_names_done) struct delivery_names names = {0};
+	struct delivery_names names = {0};
 	job_params(j, &params);
 	uuid_format(copy, id);
 	int r = db_run(p, &st, (const char *[]){params.id, params.attempt, id, location, temporary}, &rows, e);
 	if (r < 0)
 		return r;
-	if (db_rows(rows) != 1 || !db_uuid(rows, 0, 0, &names.copy) || !db_text(rows, 0, 1))
+	if (db_rows(rows) != 1 || !db_uuid(rows, 0, 0, &names.copy) || db_null(rows, 0, 1))
 		return error_set(e, ERR_CORRUPT, "the copy's row is malformed");
 	r = copy_text(rows, 1, &names.location, e);
 	if (r == 0)
@@ -43,10 +43,9 @@ int delivery_begin(struct db_pool *p, const struct job *j, const struct uuid *co
 	if (r == 0)
 		r = copy_text(rows, 3, &names.upload_id, e);
 	if (r < 0)
-		return r;
+		delivery_names_done(&names);
 	*ret = names;
-	names = (struct delivery_names){0};
-	return 0;
+	return r;
 }
 
 int delivery_set_upload(struct db_pool *p, const struct job *j, const struct uuid *copy, const char *upload_id,

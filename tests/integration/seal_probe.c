@@ -17,8 +17,8 @@ static int seal(char *spec, const struct uuid *account, const struct uuid *recor
 		struct error *e)
 {
 	struct sealed_header h = {.account = *account, .recording = *recording};
-	char *kind = strtok(spec, ":"), *copy = strtok(NULL, ":"), *input = strtok(NULL, ":"),
-	     *output = strtok(NULL, ":");
+	char *rest = spec;
+	const char *kind = strsep(&rest, ":"), *copy = strsep(&rest, ":"), *input = strsep(&rest, ":"), *output = rest;
 	static uint8_t piece[65536];
 	if (!output || !uuid_parse(copy, &h.copy) || (h.kind = sealed_kind_from_string(kind)) == SEALED_KIND_MAX)
 		return error_set(e, ERR_REJECT, "want KIND:COPY:INPUT:OUTPUT");

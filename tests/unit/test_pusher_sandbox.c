@@ -70,18 +70,24 @@ static int nobody_is_looked_into(void)
 	return prctl(PR_GET_DUMPABLE) == 0 ? 0 : 5;
 }
 
+static bool is_refused_family(int family, int type)
+{
+	int fd = socket(family, type, 0);
+	if (fd >= 0)
+		(void)close(fd);
+	return fd < 0 && errno == EAFNOSUPPORT;
+}
+
 static int sockets_are_clients_only(void)
 {
-	int fd = socket(AF_INET, SOCK_STREAM, 0);
-	if (fd < 0 || !refused(listen(fd, 1), EPERM))
+	_cleanup_(closep) int stream = socket(AF_INET, SOCK_STREAM, 0), datagram = socket(AF_INET6, SOCK_DGRAM, 0);
+	if (stream < 0 || !refused(listen(stream, 1), EPERM))
 		return 1;
-	if (socket(AF_INET6, SOCK_DGRAM, 0) < 0 && errno == EPERM)
+	if (datagram < 0 && errno == EPERM)
 		return 2;
-	if (!refused(socket(AF_PACKET, SOCK_RAW, 0), EAFNOSUPPORT) ||
-	    !refused(socket(AF_ALG, SOCK_SEQPACKET, 0), EAFNOSUPPORT))
+	if (!is_refused_family(AF_PACKET, SOCK_RAW) || !is_refused_family(AF_ALG, SOCK_SEQPACKET))
 		return 3;
-	if (!refused(socket(AF_AX25, SOCK_DGRAM, 0), EAFNOSUPPORT) ||
-	    !refused(socket(AF_VSOCK, SOCK_STREAM, 0), EAFNOSUPPORT))
+	if (!is_refused_family(AF_AX25, SOCK_DGRAM) || !is_refused_family(AF_VSOCK, SOCK_STREAM))
 		return 4;
 	return 0;
 }
