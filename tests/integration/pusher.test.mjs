@@ -19,6 +19,7 @@ const NAMES = { main: "main.mp4", raw: "raw.webm", snapshot: "snapshot.jpg", fil
 const SIZES = { main: 21 * MIB + 4321, raw: 3 * MIB, snapshot: 70_000, filmstrip: 65_504 };
 
 const stack = testStack("pusher", {
+	build: path.join(ROOT, process.env.RUSHES_BUILD ?? "build/gcc"),
 	overrides: {
 		"storage-pusher": { RUSHES_PUSHER_SWEEP_EVERY: "200ms", RUSHES_PUSHER_PRIVATE_ADDRESSES: "yes" },
 		janitor: { RUSHES_JANITOR_SWEEP_EVERY: "200ms" },
@@ -235,14 +236,15 @@ describe("rushes-storage-pusher", () => {
 		await until("it is delivered after all", async () => (await unfinished(recording)) === "0");
 	});
 
-	it("removes a deleted recording from our folder, with proof", async () => {
+	it("removes a deleted recording from our folder and from the client's bucket, which asked for it", async () => {
 		const { recording } = delivered;
 		const prefix = await prefixOf(recording);
 		await stack.ctl(["recording", "delete", recording, "--reason", "test", "--yes"]);
 		await until("it is deleted", async () => (await value(`select state from rushes.recording where id = '${recording}'`)) === "deleted");
 		assert.ok(!fs.existsSync(path.join(stack.storage, prefix)));
-		const gone = await rows(`select evidence from rushes.ledger where recording = '${recording}' and kind = 'gone' and place = 'target/${ours}'`);
-		assert.equal(gone.length, 4);
+		assert.ok(!(await inBucket()).some((name) => name.includes(recording)));
+		const gone = await rows(`select evidence from rushes.ledger where recording = '${recording}' and kind = 'gone' and place like 'target/%'`);
+		assert.equal(gone.length, 8);
 		for (const { evidence } of gone) assert.equal(evidence.absent, true);
 	});
 
