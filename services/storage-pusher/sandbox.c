@@ -50,12 +50,12 @@ static int add_rules(scmp_filter_ctx filter)
 	for (size_t i = 0; r == 0 && i < ARRAY_SIZE(allowed_families); i++) {
 		for (int family = from; r == 0 && family < allowed_families[i]; family++)
 			r = seccomp_rule_add(filter, SCMP_ACT_ERRNO(EAFNOSUPPORT), SCMP_SYS(socket), 1,
-					     SCMP_A0(SCMP_CMP_EQ, (scmp_datum_t)family));
+					     SCMP_A0(SCMP_CMP_EQ, (scmp_datum_t)family, 0));
 		from = allowed_families[i] + 1;
 	}
 	if (r == 0)
 		r = seccomp_rule_add(filter, SCMP_ACT_ERRNO(EAFNOSUPPORT), SCMP_SYS(socket), 1,
-				     SCMP_A0(SCMP_CMP_GE, (scmp_datum_t)from));
+				     SCMP_A0(SCMP_CMP_GE, (scmp_datum_t)from, 0));
 	return r;
 }
 
