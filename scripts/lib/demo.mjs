@@ -216,6 +216,8 @@ async function main() {
 	else printReport(stack, result.reports);
 	if (kept) {
 		out.write(`everything keeps running. Record in a browser: ${result.link.url}\n`);
+		const operator = `${path.relative(ROOT, stack.build)}/bin/rushesctl --config ${path.relative(ROOT, stack.ctlFile())}`;
+		out.write(`look at it as the operator: ${operator} recording list\n`);
 		out.write(
 			`the certificates are signed by ${path.relative(ROOT, stack.certificates.ca)}; scripts/demo --stop ends it.\n`,
 		);

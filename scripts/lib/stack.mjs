@@ -99,6 +99,10 @@ export class Stack {
 		return path.join(this.dir, "keys", `${purpose}.key`);
 	}
 
+	ctlFile() {
+		return path.join(this.dir, "rushesctl.conf");
+	}
+
 	spoolPath(service) {
 		return path.join(this.dir, "spool", service);
 	}
@@ -132,6 +136,9 @@ export class Stack {
 		this.redis.create(path.join(this.dir, "secrets"));
 		await Promise.all([this.postgres.start(), this.nats.start(), this.redis.start()]);
 		await this.postgres.bootstrap();
+		// a person looks at a kept instance by `rushesctl --config FILE`
+		const settings = Object.entries(ctlEnvironment(this)).map(([name, value]) => `${name}=${value}\n`);
+		fs.writeFileSync(this.ctlFile(), settings.join(""), { mode: 0o600 });
 		for (const purpose of KEY_PURPOSES)
 			await this.ctl(["key", "generate", purpose, "--out", this.keyFile(purpose)], { json: false });
 		await this.ctl(["migrate"], { json: false });
