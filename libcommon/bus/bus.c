@@ -445,7 +445,9 @@ static int publish_locked(struct bus *b, const struct bus_message *m, struct err
 		return error_nomem(e);
 	jsErrCode code = 0;
 	natsStatus s = publish_once(b, m, msg, &code);
-	if (s == NATS_NO_RESPONDERS || code == JSStreamNotFoundErr) {
+	/* a plain subscriber of the subject keeps the broker from saying that no stream takes it: then nobody answers
+	 */
+	if (s == NATS_NO_RESPONDERS || s == NATS_TIMEOUT || code == JSStreamNotFoundErr) {
 		s = bus_ensure_stream(b->js, m->stream, &code);
 		if (s == NATS_OK)
 			s = publish_once(b, m, msg, &code);
