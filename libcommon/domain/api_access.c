@@ -14,7 +14,8 @@ static const struct db_statement get_sql = {
     "api_recording_get",
     "SELECT (r - '{account,session,segments,jobs,environment_name,held}'::text[] || jsonb_build_object("
     " 'environment', r->'environment_name', 'copies', (SELECT coalesce(jsonb_agg(jsonb_strip_nulls("
-    "  jsonb_build_object('file', c->'kind', 'place', coalesce(c->>'node_service', 'target'), 'target', c->'target',"
+    "  jsonb_build_object('file', coalesce(c->>'kind', 'raw'), 'place', coalesce(c->>'node_service', 'target'), "
+    "'target', c->'target',"
     "  'target_kind', c->'target_kind', 'owner', c->'owner', 'state', c->'state', 'due_at', c->'due_at',"
     "  'rule', c->'rule', 'location', CASE WHEN c->>'owner' = 'client' THEN c->'location' END))), '[]')"
     "  FROM jsonb_array_elements(r->'copies') c)))::text"

@@ -27,7 +27,7 @@ const PROBLEMS = {
 	NotReadableError: ["Your camera or microphone is busy", "Close the program that uses it.", "intro"],
 	TimeoutError: ["Nothing was chosen", "Pick what to share when your browser asks.", "intro"],
 	empty: ["Nothing was recorded", "It stopped before it began.", "intro"],
-	other: ["Something went wrong", "Please try again in a moment.", "reload"],
+	other: ["Something went wrong", "Please try again soon.", "reload"],
 };
 PROBLEMS.QuotaExceededError = PROBLEMS.storage;
 const explain = (name) => PROBLEMS[name] ?? PROBLEMS.other;
