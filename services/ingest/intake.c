@@ -162,6 +162,8 @@ void intake_fail(struct intake *i, const char *code, const char *message, bool r
 	i->announce = false;
 	chunks_clear(&i->queue, i->set->o.chunks);
 	intake_set_state(i, INTAKE_FAILED);
+	/* nobody will go on with an upload that was refused, or that has no name to find it by */
+	i->want.discard = i->is_upload && (!retry || !i->is_repeatable) && !i->limit_code;
 	if (!i->attached)
 		return;
 	i->attached = false;
@@ -204,7 +206,7 @@ static void wait_and_retry(struct intake *i)
 static void closing_failed(struct intake *i)
 {
 	struct turn *t = &i->turn;
-	if (t->result == 0 || t->step != TURN_END)
+	if (t->result == 0 || (t->step != TURN_END && t->step != TURN_DISCARD))
 		return;
 	if (t->result == ERR_RETRY && !i->set->draining) {
 		wait_and_retry(i);

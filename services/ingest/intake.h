@@ -55,7 +55,8 @@ struct intake_start {
 	struct uuid account, session, recording;
 	uint64_t max_bytes, max_duration_ms; /* of the token */
 	bool send_on_stop;
-	bool is_upload; /* one request that brings all of it */
+	bool is_upload;	    /* one request that brings all of it */
+	bool is_repeatable; /* an upload that names its take: it may be sent again from the beginning */
 	const char *mime, *ip, *user_agent, *devices, *referrer, *file_name;
 	struct uuid replaces; /* zero: nothing */
 	const struct trace *trace;

@@ -78,7 +78,7 @@ static void release(struct intake *i)
 	intake_set_state(i, INTAKE_SAVING);
 	i->want.end = true;
 	i->want.save = true;
-	i->want.how = (struct turn_save){.stop = i->stop_word, .is_sent = true};
+	i->want.how = (struct turn_save){.stop = i->is_upload ? "upload" : "user", .is_sent = true};
 }
 
 void intake_stop(struct intake *i, const struct intake_total *t)

@@ -36,8 +36,8 @@ struct intake {
 	uint64_t acked;
 	uint64_t max_bytes, max_duration_ms;
 	bool send_on_stop;
-	const char *stop_word; /* how it ends when its client ends it */
-	int64_t opened_us;     /* monotonic */
+	bool is_upload, is_repeatable;
+	int64_t opened_us; /* monotonic */
 	struct chunks queue;
 	bool is_full; /* the connection was told to pause */
 

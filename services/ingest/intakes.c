@@ -102,7 +102,8 @@ static int fill(struct intake *i, const struct intake_start *start, struct error
 	i->max_bytes = start->max_bytes;
 	i->max_duration_ms = start->max_duration_ms;
 	i->send_on_stop = start->send_on_stop;
-	i->stop_word = start->is_upload ? "upload" : "user";
+	i->is_upload = start->is_upload;
+	i->is_repeatable = start->is_repeatable;
 	i->facts = (struct turn_facts){.mime = copy_text(start->mime),
 				       .ip = copy_text(start->ip),
 				       .user_agent = copy_text(start->user_agent),

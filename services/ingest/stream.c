@@ -214,7 +214,7 @@ static void handle(struct stream *s, const struct message *m)
 		admit(s, m->token);
 	} else if (m->type == MESSAGE_START) {
 		start(s, m);
-	} else if (s->state == STREAM_OPENING && m->type == MESSAGE_ABORT) {
+	} else if (m->type == MESSAGE_ABORT && (s->state == STREAM_OPENING || s->state == STREAM_RUNNING)) {
 		intake_abort(s->intake);
 	} else if (s->state != STREAM_RUNNING || m->type == MESSAGE_TOKEN) {
 		refuse(s, s->state == STREAM_TOKEN ? "token-invalid" : "bad-request", "this message may not come now",
@@ -223,10 +223,8 @@ static void handle(struct stream *s, const struct message *m)
 		intake_pause(s->intake);
 	} else if (m->type == MESSAGE_STOP) {
 		stop(s, m);
-	} else if (m->type == MESSAGE_SEND) {
-		intake_send(s->intake);
 	} else {
-		intake_abort(s->intake);
+		intake_send(s->intake);
 	}
 }
 
@@ -303,7 +301,7 @@ static void on_binary_end(struct websocket *ws, void *arg)
 		refuse(s, "gap", e.text, true);
 	else if (r < 0)
 		refuse(s, "bad-request", e.text, false);
-	else if (s->intake && intake_is_full(s->intake))
+	else if (intake_is_full(s->intake))
 		websocket_pause(s->ws);
 }
 

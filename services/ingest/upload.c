@@ -19,7 +19,8 @@ struct upload {
 	bool is_open;  /* the recording was opened: bytes may be given */
 	bool is_whole; /* all bytes have come */
 	bool is_answered;
-	uint64_t offset; /* behind the last byte of the recording */
+	bool is_repeatable; /* the client named its take */
+	uint64_t offset;    /* behind the last byte of the recording */
 	struct intake_total total;
 };
 
@@ -31,7 +32,7 @@ static void answer_problem(struct upload *u, int status, const char *code, const
 	(void)http_respond_problem(u->r, status, code, "%s", text);
 }
 
-/* A body cannot go on where it broke off: what came of it goes. */
+/* A body cannot go on where it broke off: what came of it goes, unless its take may be sent again. */
 static void give_up(struct upload *u)
 {
 	struct intake *i = TAKE_PTR(u->intake);
@@ -39,7 +40,7 @@ static void give_up(struct upload *u)
 		return;
 	bool is_done = intake_state(i) == INTAKE_SAVING || intake_state(i) == INTAKE_SAVED;
 	intake_hold(i);
-	if (!is_done)
+	if (!is_done && !u->is_repeatable)
 		intake_abort(i);
 	intake_detach(i, true);
 	intake_let_go(i);
@@ -62,8 +63,7 @@ static void finish(struct upload *u)
 	u->total.bytes = u->offset;
 	intake_hold(i);
 	intake_stop(i, &u->total);
-	if (u->intake)
-		intake_send(i);
+	intake_send(i);
 	intake_let_go(i);
 }
 
@@ -141,7 +141,7 @@ static int take(void *arg, const void *data, size_t n, struct error *e)
 		chunks_clear(&bytes, u->g->chunks);
 		return r;
 	}
-	if (u->intake && intake_is_full(u->intake)) {
+	if (intake_is_full(u->intake)) {
 		http_request_pause(u->r);
 	} else if (pool_is_empty) {
 		http_request_pause(u->r);
@@ -244,6 +244,7 @@ static int begin(struct upload *u, const struct session_token *token, struct err
 	const char *type = http_request_header(u->r, "content-type");
 	admission_start(token, u->r, &start);
 	start.is_upload = true;
+	start.is_repeatable = u->is_repeatable = http_request_header(u->r, "rushes-take") != NULL;
 	start.mime = type;
 	int r = take_of(u->r, &id, e);
 	if (r == 0 && !read_digest(u->r, &u->total))
