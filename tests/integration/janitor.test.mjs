@@ -85,7 +85,7 @@ describe("rushes-janitor", () => {
 		await sql(`update rushes.recording set deleting_at = now() - interval '4 days 1 hour' where id = '${recording}'`);
 		await until("the metric rises", async () => (await metric("rushes_deletion_overdue")) === 1);
 		const line = stack.log("janitor").find((entry) => entry.level === "error" && entry.recording === recording);
-		assert.match(line.message ?? line.msg, /overdue: node\/1{8}-.*the owner has not confirmed/);
+		assert.match(line.message, /overdue: node\/1{8}-.*the owner has not confirmed/);
 		for (const { id } of await rows(`select id from rushes.copy where recording = '${recording}'`))
 			await sql(`select rushes.copy_gone('${id}', '${PLACE}', '{}')`);
 		await until("the alarm ends", async () => (await metric("rushes_deletion_overdue")) === 0);
@@ -114,8 +114,19 @@ describe("rushes-janitor", () => {
 		await until("the copy is going", async () => (await value(`select state from rushes.copy where id = '${copy}'`)) === "going");
 	});
 
-	it("stops on SIGTERM with status 0", async () => {
+	const stopped = () => stack.log("janitor").filter((entry) => entry.message === "rushes-janitor stopped").length;
+
+	it("stops on SIGTERM", async () => {
 		process.kill(stack.services.janitor.pid, "SIGTERM");
-		await until("it says that it stopped", async () => stack.log("janitor").some((entry) => /rushes-janitor stopped/.test(entry.message ?? entry.msg)));
+		await until("it says that it stopped", () => stopped() === 1);
+	});
+
+	it("stops while database and broker are away", async () => {
+		await stack.restart("janitor");
+		await stack.kill("postgres");
+		await stack.kill("nats");
+		const before = stopped();
+		process.kill(stack.services.janitor.pid, "SIGTERM");
+		await until("it says that it stopped", () => stopped() === before + 1);
 	});
 });
