@@ -1,9 +1,14 @@
 #include "domain/file.h"
 
+#include "base/clock.h"
 #include "crypto/digest.h"
 
 #include <assert.h>
 #include <string.h>
+
+/* An outcome is worth more than a moment of the database's absence: hours of conversion may stand behind it. */
+#define OUTCOME_PATIENCE_MS 20000
+#define OUTCOME_PAUSE_US    500000
 
 const char *file_kind_to_string(enum file_kind k)
 {
@@ -27,6 +32,20 @@ int file_copy_begin(struct db_pool *p, const struct job *j, const struct uuid *n
 		      NULL, e);
 }
 
+/* Tells an outcome again while the database is away. When an answer was lost although the outcome was committed, the
+ * repetition is ERR_CONFLICT: the attempt is over. */
+static int tell(struct db_pool *p, const struct job *j, const struct db_statement *st, const char *const *params,
+		struct db_result **ret, struct error *e)
+{
+	int64_t until = clock_monotonic_us() + (int64_t)OUTCOME_PATIENCE_MS * 1000;
+	for (;;) {
+		int r = db_run(p, st, params, ret, e);
+		if (r != ERR_RETRY || job_stop(j) == JOB_CANCELLED || clock_monotonic_us() > until)
+			return r;
+		(void)usleep(OUTCOME_PAUSE_US);
+	}
+}
+
 int file_copied(struct db_pool *p, const struct job *j, const struct file_made *f, struct db_result **ret_jobs,
 		struct error *e)
 {
@@ -45,7 +64,7 @@ int file_copied(struct db_pool *p, const struct job *j, const struct file_made *
 		return error_nomem(e);
 	const char *values[] = {params.id, params.attempt, copy, db_param_int((int64_t)f->bytes, bytes),
 				f->sha256, facts};
-	return db_run(p, &st, values, ret_jobs, e);
+	return tell(p, j, &st, values, ret_jobs, e);
 }
 
 static json_t *outputs_json(const struct file_made *f, size_t n)
@@ -78,7 +97,7 @@ int file_converted(struct db_pool *p, const struct job *j, const struct file_mad
 	json_decref(all);
 	if (!text)
 		return error_nomem(e);
-	return db_run(p, &st, (const char *[]){params.id, params.attempt, text}, ret_jobs, e);
+	return tell(p, j, &st, (const char *[]){params.id, params.attempt, text}, ret_jobs, e);
 }
 
 int file_converts_waiting(struct db_pool *p, const struct uuid *node, uint64_t *ret, struct error *e)

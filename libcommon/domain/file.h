@@ -24,8 +24,8 @@ struct file_made {
 };
 
 /* The whole raw (or with conversion `never` the main) is durable on the node. `*ret_jobs` (job, kind, node) are what
- * follows, for worker_hint_rows(); the caller's. ERR_REJECT when bytes or hash are not what was saved. After ERR_RETRY
- * the outcome is unknown: the copy must stay. */
+ * follows, for worker_hint_rows(); the caller's. Waits some seconds for a database that is away. ERR_REJECT when bytes
+ * or hash are not what was saved. After any error the outcome may have been committed: the file must stay. */
 int file_copied(struct db_pool *p, const struct job *j, const struct file_made *f, struct db_result **ret_jobs,
 		struct error *e) _must_check_;
 
