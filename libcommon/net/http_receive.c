@@ -108,13 +108,13 @@ static void dispatch(struct http_connection *c)
 	if (status == 405)
 		(void)http_response_header(r, "Allow", allow);
 	if (status == 404)
-		(void)http_respond_problem(r, status, "not_found", "there is nothing at this path");
+		(void)http_respond_problem(r, status, "not-found", "there is nothing at this path");
 	else if (status == 405)
-		(void)http_respond_problem(r, status, "method_not_allowed", "allowed here: %s", allow);
+		(void)http_respond_problem(r, status, "method-not-allowed", "allowed here: %s", allow);
 	else if (status == 413)
-		(void)http_respond_problem(r, status, "too_large", "the body is too large");
+		(void)http_respond_problem(r, status, "too-large", "the body is too large");
 	else
-		(void)http_respond_problem(r, status, "bad_request", "malformed path");
+		(void)http_respond_problem(r, status, "bad-request", "malformed path");
 	settle_body(c);
 }
 

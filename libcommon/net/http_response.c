@@ -268,8 +268,8 @@ int http_respond_error(struct http_request *r, const struct error *e)
 		int error, status;
 		const char *code;
 	} map[] = {
-	    {ERR_REJECT, 400, "rejected"},   {ERR_DENIED, 403, "denied"}, {ERR_NOTFOUND, 404, "not_found"},
-	    {ERR_CONFLICT, 409, "conflict"}, {ERR_FULL, 503, "full"},	  {ERR_RETRY, 503, "try_again"},
+	    {ERR_REJECT, 400, "bad-request"}, {ERR_DENIED, 403, "denied"}, {ERR_NOTFOUND, 404, "not-found"},
+	    {ERR_CONFLICT, 409, "conflict"},  {ERR_FULL, 503, "full"},	   {ERR_RETRY, 503, "try-again"},
 	};
 	for (size_t i = 0; i < ARRAY_SIZE(map); i++)
 		if (map[i].error == e->code)
@@ -282,19 +282,19 @@ static const char *refusal_code(int status)
 {
 	switch (status) {
 	case 408:
-		return "too_slow";
+		return "too-slow";
 	case 413:
 	case 414:
 	case 431:
-		return "too_large";
+		return "too-large";
 	case 417:
 	case 501:
 	case 505:
 		return "unsupported";
 	case 503:
-		return "try_again";
+		return "try-again";
 	default:
-		return "bad_request";
+		return "bad-request";
 	}
 }
 

@@ -115,7 +115,7 @@ static void refuse(struct http_request *r, int status, const char *reason)
 		(void)http_response_header(r, "Upgrade", "websocket");
 		(void)http_response_header(r, "Sec-WebSocket-Version", HANDSHAKE_VERSION);
 	}
-	(void)http_respond_problem(r, status, status == 426 ? "upgrade_required" : "bad_request", "%s", reason);
+	(void)http_respond_problem(r, status, status == 426 ? "upgrade-required" : "bad-request", "%s", reason);
 }
 
 static void answer(struct websocket *w, const char *key)
@@ -157,7 +157,7 @@ int websocket_accept(struct http_request *r, const struct websocket_options *o, 
 		return ERR_CANCELLED;
 	_cleanup_(freep) struct websocket *w = calloc(1, sizeof(*w));
 	if (!w) {
-		(void)http_respond_problem(r, 503, "try_again", "no memory");
+		(void)http_respond_problem(r, 503, "try-again", "no memory");
 		return ERR_NOMEM;
 	}
 	const char *reason = NULL;

@@ -114,6 +114,7 @@ describe("linkgen", () => {
 		const types = { "content-type": "application/json" };
 		refused(await create(Buffer.from('["support"]'), { headers: types }), 400, "bad-request");
 		refused(await create(Buffer.from('{"environment":"support"'), { headers: types }), 400, "bad-request");
+		refused(await create({ environment: "x".repeat(20_000) }), 413, "too-large");
 	});
 
 	it("lets nobody in without a key, and each key only as far as its scopes", async () => {
