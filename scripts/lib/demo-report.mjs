@@ -70,7 +70,8 @@ function printOne({
 	);
 	console.log("  when each copy goes:");
 	console.log(table(fates(shown.copies)));
-	console.log(`  checked: ${checks.join("; ")}`);
+	console.log(`  checked, ${checks.length} times true:`);
+	for (const check of checks) console.log(`    ${check}`);
 	for (const problem of problems) console.log(`  WRONG: ${problem}`);
 	if (deleted)
 		console.log(

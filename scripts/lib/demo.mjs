@@ -129,18 +129,21 @@ async function report(stack, take, shown) {
 	};
 }
 
+/** Deletes all recordings at once, and looks for what is left of each. */
 async function deleteAll(stack, reports) {
-	for (const [i, one] of reports.entries()) {
-		progress(`deleting: ${i + 1} of ${reports.length}`);
-		const { certificate } = await deleteRecording(stack, one.recording);
-		one.deleted = {
-			certificate,
-			left: await leftOf(stack, one.recording, one.shown.copies),
-		};
-		if (certificate !== (await certificateOf(stack, one.recording)))
-			one.problems.push(`the ledger has no entry ${certificate} that ends the deletion`);
-		for (const thing of one.deleted.left) one.problems.push(`left after the deletion: ${thing}`);
-	}
+	let done = 0;
+	progress(`deleting ${reports.length} recordings`);
+	await Promise.all(
+		reports.map(async (one) => {
+			const { certificate } = await deleteRecording(stack, one.recording);
+			const left = await leftOf(stack, one.recording, one.shown.copies);
+			one.deleted = { certificate, left };
+			if (certificate !== (await certificateOf(stack, one.recording)))
+				one.problems.push(`the ledger has no entry ${certificate} that ends the deletion`);
+			for (const thing of left) one.problems.push(`left after the deletion: ${thing}`);
+			progress(`deleted ${++done} of ${reports.length}`);
+		}),
+	);
 	endLine();
 }
 

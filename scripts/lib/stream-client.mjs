@@ -10,6 +10,8 @@ const WebSocket = createRequire(import.meta.url)("/usr/share/nodejs/ws");
 export const SUBPROTOCOL = "rushes.stream.v1";
 const WINDOW_BYTES = 4 * 1024 * 1024;
 const RECONNECT_MS = 200;
+// The server acknowledges whole slots of its files, of almost 64 KiB each: at most this much waits for a slot to fill.
+const UNACKNOWLEDGED_BYTES = 128 * 1024;
 
 /** The connection ended without an error message of the server. */
 export class ConnectionLost extends Error {}
@@ -149,6 +151,8 @@ class Take {
 			const ready = await connection.nextOf("ready");
 			this.recording = ready.recording;
 			this.resumed.push(ready.offset);
+			if (ready.offset < this.acked)
+				throw new Error(`byte ${ready.offset} is wanted again, ${this.acked} were acknowledged`);
 			await this.sendFrom(connection, ready.offset);
 			connection.send({
 				type: "stop",
@@ -168,7 +172,8 @@ class Take {
 		while (offset < this.bytes.length) {
 			await this.progress({ offset, total: this.bytes.length, recording: this.recording });
 			if (this.cuts.length > 0 && offset >= this.cuts[0]) {
-				this.cuts.shift();
+				const cut = this.cuts.shift();
+				while (this.acked < cut - UNACKNOWLEDGED_BYTES) this.absorb(await connection.next());
 				connection.cut();
 				throw new ConnectionLost("cut by this client");
 			}
@@ -183,7 +188,8 @@ class Take {
 
 /**
  * Sends `bytes` as one recording and waits until the server says `waitFor` ("saved" or "copied").
- * `id`: UUID of the take, to go on with one that was begun before. `cuts`: offsets at which the client ends its own connection and resumes. `progress` is awaited before each piece.
+ * `id`: UUID of the take, to go on with one that was begun before. `cuts`: offsets at which the client, once what came long
+ * before them is acknowledged, ends its own connection and resumes. `progress` is awaited before each piece.
  * A lost connection is made again until `limitMs`. Resolves to {recording, connections, resumed}: `resumed` holds the
  * offset of each `ready`.
  */

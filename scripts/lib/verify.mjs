@@ -91,15 +91,19 @@ export async function verifyRecording(stack, shown, fixture) {
 			continue;
 		}
 		const sum = await sha256sum(stored);
-		check(`stored ${file.kind} has the SHA-256 of its row`, sum === file.sha256, `${sum} is not ${file.sha256}`);
-		check(`stored ${file.kind} has the size of its row`, fs.statSync(stored).size === file.bytes);
+		const size = fs.statSync(stored).size;
+		check(
+			`stored ${file.kind} has the SHA-256 and the size of its row`,
+			sum === file.sha256 && size === file.bytes,
+			`${sum}, ${size} bytes, is not ${file.sha256}, ${file.bytes} bytes`,
+		);
 		const probed = await probe(stored);
 		files.push({
 			kind: file.kind,
 			bytes: file.bytes,
 			sha256: sum,
 			codec: codecOf(probed),
-			duration_s: probed.duration_s,
+			duration_s: ["main", "raw"].includes(file.kind) ? probed.duration_s : null,
 			target: copy.target,
 			location: path.relative(stack.root, stored),
 		});
@@ -116,10 +120,14 @@ export async function verifyRecording(stack, shown, fixture) {
 
 function verifyMain(check, stored, probed) {
 	const boxes = mp4Boxes(stored);
-	check("main is an .mp4 by ffprobe", probed.format.split(",").includes("mp4"), probed.format);
-	if (probed.video) check("main's video is H.264", probed.video.codec_name === "h264", probed.video.codec_name);
-	if (probed.audio) check("main's audio is AAC", probed.audio.codec_name === "aac", probed.audio.codec_name);
-	check("main has a duration", probed.duration_s > 0, String(probed.duration_s));
+	check(
+		"main is H.264 and AAC in .mp4 by ffprobe, with a duration",
+		probed.format.split(",").includes("mp4") &&
+			(!probed.video || probed.video.codec_name === "h264") &&
+			(!probed.audio || probed.audio.codec_name === "aac") &&
+			probed.duration_s > 0,
+		`${probed.format}: ${codecOf(probed)}, ${probed.duration_s} s`,
+	);
 	check(
 		"main begins with its index (faststart)",
 		boxes.indexOf("moov") >= 0 && boxes.indexOf("moov") < boxes.indexOf("mdat"),

@@ -25,6 +25,12 @@ static void end_by_limit(struct intake *i, const char *code)
 int intake_give(struct intake *i, uint64_t offset, struct chunks *bytes, struct error *e)
 {
 	struct slab *pool = i->set->o.chunks;
+	/* what was on its way when the limit was reached is not the client's fault: it is told of the limit, not of
+	 * these */
+	if (i->limit_code) {
+		chunks_skip(bytes, pool, bytes->bytes);
+		return 0;
+	}
 	if (i->state != INTAKE_RECEIVING)
 		return error_set(e, ERR_REJECT, "no bytes may come now: the recording is %s",
 				 intake_state_to_string(i->state));

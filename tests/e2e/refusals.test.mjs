@@ -3,7 +3,14 @@
 import assert from "node:assert/strict";
 import { randomBytes, randomUUID } from "node:crypto";
 import { after, before, describe, it } from "node:test";
-import { makeAccount, makeLink, openSession, request, waitDelivered } from "../../scripts/lib/journey.mjs";
+import {
+	makeAccount,
+	makeLink,
+	openSession,
+	request,
+	showRecording,
+	waitDelivered,
+} from "../../scripts/lib/journey.mjs";
 import { waitFor } from "../../scripts/lib/process.mjs";
 import { StreamConnection, StreamError, sendRecording } from "../../scripts/lib/stream-client.mjs";
 import { verifyRecording } from "../../scripts/lib/verify.mjs";
@@ -41,7 +48,11 @@ describe("refusals", () => {
 	});
 	after(() => stack.remove());
 
-	const connect = (token) => new StreamConnection({ url: stack.ingestUrl, ca: stack.ca, authorization: token });
+	const connect = async (token) => {
+		const connection = new StreamConnection({ url: stack.ingestUrl, ca: stack.ca, authorization: token });
+		await connection.opened;
+		return connection;
+	};
 	const session = async () => openSession(stack, await makeLink(stack, account));
 	const start = (connection, take = randomUUID()) =>
 		connection.send({ type: "start", take, mime: "video/webm", source: "camera" });
@@ -145,7 +156,7 @@ describe("refusals", () => {
 		it("refuses a link that was revoked, and the streams of its sessions", async () => {
 			const link = await makeLink(stack, account);
 			const { token } = await openSession(stack, link);
-			const connection = connect(token);
+			const connection = await connect(token);
 			start(connection);
 			await connection.nextOf("ready");
 			await stack.ctl(["link", "revoke", link.id, "--yes"]);
@@ -153,7 +164,7 @@ describe("refusals", () => {
 			assert.equal(answer.status, 410);
 			assert.equal(answer.json.code, "link-revoked");
 			await refused(connection, "link-revoked");
-			const again = connect(token);
+			const again = await connect(token);
 			start(again);
 			await refused(again, "link-revoked");
 		});
@@ -195,11 +206,12 @@ describe("refusals", () => {
 				const { bytes, file, name } = fixture("cam-vp9-opus.webm");
 				const { token } = await session();
 				const take = randomUUID();
-				const connection = connect(token);
+				const connection = await connect(token);
 				start(connection, take);
 				await connection.nextOf("ready");
 				connection.sendBytes(0, bytes.subarray(0, SLOT_BYTES));
-				await connection.nextOf("ack");
+				const { offset: acknowledged } = await connection.nextOf("ack");
+				assert.ok(acknowledged > 0);
 				connection.sendBytes(SLOT_BYTES, bytes.subarray(SLOT_BYTES, 2 * SLOT_BYTES), 0xdeadbeef);
 				await refused(connection, "crc-mismatch", { retry: true });
 
@@ -211,33 +223,38 @@ describe("refusals", () => {
 					id: take,
 					mime: "video/webm",
 				});
-				assert.deepEqual(sent.resumed, [SLOT_BYTES]);
+				assert.ok(
+					sent.resumed[0] >= acknowledged && sent.resumed[0] <= SLOT_BYTES,
+					`resumed at ${sent.resumed}`,
+				);
 				const shown = await waitDelivered(stack, sent.recording);
 				assert.deepEqual((await verifyRecording(stack, shown, { bytes, file, name })).problems, []);
 			},
 		);
 
 		it("refuses a gap", async () => {
-			const connection = connect((await session()).token);
+			const connection = await connect((await session()).token);
 			start(connection);
 			await connection.nextOf("ready");
 			connection.sendBytes(SLOT_BYTES, randomBytes(1024));
 			await refused(connection, "gap", { retry: true });
 		});
 
-		it("refuses more than the environment allows", async () => {
+		it("refuses more than the token allows, and saves what came before", async () => {
 			const { token } = await session();
 			const claims = claimsOf(token);
 			const key = readKey(stack.keyFile("token-sign"));
-			const connection = connect(makeToken({ ...claims, max_bytes: SLOT_BYTES }, key));
+			const connection = await connect(makeToken({ ...claims, max_bytes: SLOT_BYTES }, key));
 			start(connection);
-			await connection.nextOf("ready");
+			const { recording } = await connection.nextOf("ready");
 			for (let at = 0; at < 3; at++) connection.sendBytes(at * SLOT_BYTES, randomBytes(SLOT_BYTES));
 			await refused(connection, "too-large");
+			const shown = await showRecording(stack, recording);
+			assert.deepEqual([shown.bytes, shown.stop, shown.truncated], [SLOT_BYTES, "limit", true]);
 		});
 
 		it("refuses a take whose end does not match what came", async () => {
-			const connection = connect((await session()).token);
+			const connection = await connect((await session()).token);
 			start(connection);
 			await connection.nextOf("ready");
 			connection.sendBytes(0, randomBytes(1000));
@@ -261,7 +278,7 @@ describe("refusals", () => {
 			["a piece too short for its head", (connection) => connection.socket.send(randomBytes(5)), "bad-request"],
 		]) {
 			it(`refuses ${what}`, async () => {
-				const connection = connect((await session()).token);
+				const connection = await connect((await session()).token);
 				await connection.opened;
 				send(connection);
 				await refused(connection, code);
