@@ -35,7 +35,7 @@ static void get_hello(struct http_request *r, void *arg _unused_)
 
 static void get_status(struct http_request *r, void *arg _unused_)
 {
-	int status = strtol(http_request_parameter(r, "status", NULL, 10));
+	int status = (int)strtol(http_request_parameter(r, "status"), NULL, 10);
 	if (status == 302)
 		(void)http_response_header(r, "Location", "/hello");
 	(void)http_respond_problem(r, status, "as_asked", "status %d", status);
