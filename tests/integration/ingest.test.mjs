@@ -10,6 +10,7 @@ import { makeAccount, makeLink, openSession, request } from "../../scripts/lib/j
 import { signalProcess, waitFor, waitGone } from "../../scripts/lib/process.mjs";
 import { ConnectionLost, StreamConnection, StreamError, sendRecording } from "../../scripts/lib/stream-client.mjs";
 import { advanceTime, testStack } from "../lib/harness.mjs";
+import { claimsOf, makeToken, readKey } from "../lib/tokens.mjs";
 
 const PAYLOAD = 65504;
 const sha256 = (bytes) => createHash("sha256").update(bytes).digest("hex");
@@ -163,6 +164,18 @@ describe("ingest", () => {
 		assert.equal(second.ready.offset, bytes.length);
 		await second.connection.nextOf("saved");
 		second.connection.close();
+	});
+
+	it("saves what came before a limit, and says that it was reached", async () => {
+		const small = makeToken({ ...claimsOf(await token()), max_bytes: 100_000 }, readKey(stack.keyFile("token-sign")));
+		const bytes = randomBytes(300_000);
+		const { connection, ready } = await begin(small, randomUUID());
+		for (let at = 0; at < bytes.length; at += 50_000) connection.sendBytes(at, bytes.subarray(at, at + 50_000));
+		const error = await errorOf(connection);
+		assert.deepEqual([error.code, error.retry], ["too-large", false]);
+		const row = await recordingRow(ready.recording);
+		assert.deepEqual([row.state, row.stop, row.truncated, row.recovered], ["saved", "limit", true, true]);
+		await holds(ready.recording, bytes.subarray(0, 100_000));
 	});
 
 	it("forgets an aborted take at once", async () => {
