@@ -28,7 +28,7 @@ int intake_give(struct intake *i, uint64_t offset, struct chunks *bytes, struct 
 	/* what was on its way when the limit was reached is not the client's fault: it is told of the limit, not of
 	 * these */
 	if (i->limit_code) {
-		chunks_skip(bytes, pool, bytes->bytes);
+		chunks_clear(bytes, pool);
 		return 0;
 	}
 	if (i->state != INTAKE_RECEIVING)
