@@ -173,6 +173,35 @@ describe("recorder", () => {
 		await page.context().close();
 	});
 
+	it("stops at the longest take, and sends it where the environment says so", { timeout: 180_000 }, async () => {
+		const options = ["--max-duration", "4s", "--send-on-stop", "on"];
+		const { id } = await stack.ctl(["env", "create", account.account, "brief", ...options]);
+		const link = await makeLink(stack, { ...account, environment: id });
+		const page = await openPage(link);
+		await begin(page);
+		await page.click("#start");
+		await waitFor("the take is sent by itself", async () => (await page.textContent("#done-detail")).startsWith("Kept in two places"), { limitMs: 60_000 });
+		await page.context().close();
+		assertPlayable(await stored(link), 4);
+	});
+
+	it("ends when the link is withdrawn, and leaves the take to the person", { timeout: 120_000 }, async () => {
+		const { id } = await stack.ctl(["env", "create", account.account, "hasty", "--reconnect-window", "2s"]);
+		const link = await makeLink(stack, { ...account, environment: id });
+		const page = await openPage(link);
+		await begin(page);
+		await page.click("#start");
+		await page.waitForTimeout(2000);
+		const revoked = await request(stack, { url: `${stack.linkgenUrl}/v1/links/${link.id}`, method: "DELETE", headers: { authorization: `Bearer ${account.key}` } });
+		api.check("revokeLink", revoked);
+		await shown(page, "problem");
+		assert.match(await page.textContent("#problem-title"), /was withdrawn/);
+		assert.equal(await page.isVisible("#keep"), true);
+		await page.context().close();
+		const [recording] = (await call("getLink", `/v1/links/${link.id}`)).recordings;
+		await waitFor("what arrived is kept as recovered", async () => (await call("getRecording", `/v1/recordings/${recording}`)).recovered, { limitMs: 30_000 });
+	});
+
 	it("says in words why it cannot record", { timeout: 120_000 }, async () => {
 		const expired = await makeLink(stack, account);
 		await stack.postgres.psql(`UPDATE rushes.link SET expires_at = now() - interval '1 minute' WHERE id = '${expired.id}'`);
