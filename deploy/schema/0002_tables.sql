@@ -200,7 +200,10 @@ create table rushes.recording (
 	deleted_at timestamptz,
 	-- personal metadata goes at this time
 	personal_due_at timestamptz,
-	rules_version bigint not null default 1,
+	-- when a rule takes the whole recording, which one, and when that date last moved earlier
+	due_at timestamptz,
+	due_rule text,
+	due_earlier_at timestamptz,
 	trace text,
 	unique (id, region),
 	foreign key (account, region) references rushes.account (id, region),
@@ -210,6 +213,8 @@ create index recording_account on rushes.recording (account, opened_at);
 create index recording_session on rushes.recording (session);
 create index recording_open on rushes.recording (last_byte_at) where state = 'open';
 create index recording_deleting on rushes.recording (deleting_at) where state = 'deleting';
+create index recording_due on rushes.recording (due_rule, due_at) where due_at is not null;
+create index recording_environment on rushes.recording (account, environment, id) where state <> 'deleted';
 create index recording_personal_due on rushes.recording (personal_due_at) where personal_due_at is not null;
 
 create table rushes.recording_personal (
@@ -287,7 +292,7 @@ create table rushes.copy (
 	going_at timestamptz,
 	due_at timestamptz,
 	rule text,
-	rules_version bigint not null default 1,
+	due_earlier_at timestamptz,
 	check (num_nonnulls(segment, kind) = 1),
 	check (num_nonnulls(node, target) = 1),
 	foreign key (recording, region) references rushes.recording (id, region),
@@ -407,16 +412,36 @@ create table rushes.ledger (
 	at timestamptz not null default rushes.rushes_now(),
 	kind text not null check (kind in ('decided', 'gone', 'complete', 'hold-set', 'hold-lifted')),
 	account uuid not null,
-	recording uuid not null,
+	-- null: the account itself
+	recording uuid,
 	copy uuid,
 	rule text,
 	place text,
 	evidence jsonb not null default '{}',
 	-- RFC 6962 leaf hash of the canonical text of the row: SHA-256(0x00 || text)
-	hash bytea not null
+	hash bytea not null,
+	-- the sealed batch it is in, and its leaf number there
+	batch bigint,
+	position integer
 );
+create index ledger_unsealed on rushes.ledger (id) where batch is null;
+create unique index ledger_leaf on rushes.ledger (batch, position) where batch is not null;
 create index ledger_recording on rushes.ledger (recording);
 create index ledger_copy on rushes.ledger (copy);
+
+-- Sealed batches: a Merkle root over the leaves (RFC 6962), linked to the batch before and signed.
+create table rushes.ledger_batch (
+	id bigint primary key check (id > 0),
+	leaves integer not null check (leaves > 0),
+	root bytea not null check (length(root) = 32),
+	previous bytea not null check (length(previous) = 32),
+	at timestamptz not null,
+	key_id text not null,
+	signature bytea not null check (length(signature) = 64),
+	-- when the ledger target outside PostgreSQL had it
+	published_at timestamptz
+);
+create index ledger_batch_unpublished on rushes.ledger_batch (id) where published_at is null;
 
 create table rushes.audit (
 	id bigint generated always as identity primary key,
@@ -437,12 +462,40 @@ create table rushes.unknown_file (
 	primary key (node, name)
 );
 
--- Rules paused on a place by a brake or by a person.
+-- Rules paused on a place by a brake or by a person; '*' is every rule or every place. Confirmed ones work again, and no
+-- brake pauses them for a day.
 create table rushes.retention_pause (
 	rule text not null,
 	place text not null,
 	since timestamptz not null default rushes.rushes_now(),
 	by text not null,
 	reason text not null,
+	confirmed_at timestamptz,
 	primary key (rule, place)
+);
+
+-- Lifecycle rules of an environment: by age, by kind of recording, by kind of file. New ones are off until enabled.
+create table rushes.lifecycle_rule (
+	account uuid not null,
+	environment uuid not null,
+	name text not null check (length(name) between 1 and 100),
+	age_days integer not null check (age_days between 1 and 36500),
+	recording_kind text check (recording_kind in ('received', 'sent', 'call')),
+	-- null: the whole recording
+	file_kind text check (file_kind in ('raw', 'main', 'snapshot', 'filmstrip')),
+	enabled boolean not null default false,
+	created_at timestamptz not null default rushes.rushes_now(),
+	primary key (account, environment, name),
+	foreign key (account, environment) references rushes.environment (account, id)
+);
+
+-- Facts of an account or environment that changed: the recordings that are still to be recomputed. The janitor works it off.
+create table rushes.rules_change (
+	id bigint generated always as identity primary key,
+	account uuid not null references rushes.account,
+	-- null: all environments of the account
+	environment uuid,
+	-- the last recording that was recomputed
+	done_to uuid not null default '00000000-0000-0000-0000-000000000000',
+	changed_at timestamptz not null default rushes.rushes_now()
 );

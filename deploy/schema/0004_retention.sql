@@ -1,41 +1,63 @@
 -- Retention: which rule takes which copy, and when. Nobody writes due_at by hand: retention_recompute derives it from the
 -- facts, and every transaction that changes a fact of a recording calls it.
 
--- The table of rules: name, the service whose slice it is, and whether it takes the whole recording.
+-- The table of rules. `precedence`: 1 a person's deletion, 2 a hold, 3 takes the whole recording, 4 takes single copies; an
+-- unfinished job that needs a copy stands between 3 and 4. 0: takes nothing by a date.
 create table rushes.retention_rule (
 	name text primary key,
 	slice text not null check (slice in ('ingest', 'linkgen', 'transcoder', 'storage-pusher', 'janitor')),
-	whole boolean not null,
-	-- by a person: wins over a hold
-	by_person boolean not null default false,
+	precedence smallint not null check (precedence between 0 and 4),
 	takes text not null,
-	due text not null
+	due text not null,
+	delay text not null,
+	calendar text not null,
+	-- a brake never stops it: a person decided
+	braked boolean not null default true,
+	whole boolean not null generated always as (precedence in (1, 3)) stored,
+	by_person boolean not null generated always as (precedence = 1) stored
 );
-insert into rushes.retention_rule values
-	('raw-copied', 'ingest', false, false, 'raw on ingest',
-	 'saved, copied to a transcoder with a matching hash, and reconnect_window (if it was never sent) and playback_window are over'),
-	('discarded', 'ingest', true, false, 'a take that was aborted or recorded again', 'at once'),
-	('garbage', 'ingest', true, false,
-	 'takes with an unknown account or environment, an expired account, or a revoked or expired link', 'at once'),
-	('unknown', 'ingest', false, false, 'spool files that never had a row',
-	 '6 hours after PostgreSQL first answered that it knows none'),
-	('recovered', 'ingest', false, false, 'nothing: a broken-off take is saved with what arrived', 'when reconnect_window closes'),
-	('failed-copy', 'transcoder', false, false, 'the original of a take that could not be copied in 13 attempts',
-	 '28 days at midnight from the later of: saved to the database, moved to the processing node'),
-	('failed-conversion', 'transcoder', false, false, 'the original of a take that could not be converted in 13 attempts',
-	 '28 days at midnight from the later of: saved to the database, moved to the processing node'),
-	('work-delivered', 'storage-pusher', false, false, 'raw and processed files on the processing node',
-	 'each file when it reached our storage (where on) and every target of the client'),
-	('failed-delivery', 'storage-pusher', false, false, 'files that could not be pushed in 13 attempts',
-	 '28 days at midnight from the making of the file'),
-	('do-not-store', 'storage-pusher', false, false, 'all files of an environment that stores nothing with us',
-	 'when the main file reached every client target and each other file had its turn'),
-	('deleted-by-user', 'janitor', true, true, 'the recording', 'at once'),
-	('deleted-by-api', 'janitor', true, true, 'the recording', 'at once'),
-	('replaced', 'janitor', true, false, 'a recovered take whose whole re-sent take has been processed', 'at once'),
-	('personal-metadata', 'janitor', false, false, 'personal metadata', 'with the recording, or with the last copy that we hold'),
-	('complete-removal', 'janitor', false, false, 'the proof that each copy we hold is gone',
-	 'within 5 days of the decision, or an alarm');
+insert into rushes.retention_rule (name, slice, precedence, takes, due, delay, calendar, braked) values
+	('raw-copied', 'ingest', 4, 'raw on ingest',
+	 'saved, copied to a transcoder with a matching hash, and `reconnect_window` (if it was never sent) and `playback_window` are over',
+	 'playback_window, reconnect_window', 'none', true),
+	('discarded', 'ingest', 3, 'a take that was aborted or recorded again', 'at once', 'none', 'none', true),
+	('garbage', 'ingest', 3,
+	 'takes with an unknown account or environment, an expired account, or a revoked or expired link: refused when the session opens, before a byte is stored',
+	 'at once', 'none', 'none', true),
+	('unknown', 'ingest', 0, 'spool files that never had a row', '6 hours after PostgreSQL first answered that it knows none',
+	 '6 h', 'none', true),
+	('recovered', 'ingest', 0, 'nothing: a broken-off take is saved with what arrived', 'when `reconnect_window` closes',
+	 'reconnect_window', 'none', true),
+	('failed-copy', 'transcoder', 4, 'the original of a take that could not be copied in 13 attempts',
+	 '28 days at midnight, from the later of: saved to the database, moved to the processing node', '28 days',
+	 'installation', true),
+	('failed-conversion', 'transcoder', 4, 'the original of a take that could not be converted in 13 attempts',
+	 '28 days at midnight, from the later of: saved to the database, moved to the processing node', '28 days',
+	 'installation', true),
+	('work-delivered', 'storage-pusher', 4, 'raw and processed files on the processing node',
+	 'each file when it reached our storage (where on) and every target of the client', 'none', 'none', true),
+	('failed-delivery', 'storage-pusher', 4, 'files that could not be pushed in 13 attempts',
+	 '28 days at midnight, from the making of the file', '28 days', 'installation', true),
+	('do-not-store', 'storage-pusher', 4, 'all files of an environment that stores nothing with us',
+	 'when the main file reached every client target and each other file had its turn', 'none', 'none', true),
+	('backup-after-delivery', 'storage-pusher', 4, 'our copy, where the environment says `backup: until-delivered`',
+	 'when every client target confirmed', 'none', 'none', true),
+	('subscription-expired', 'janitor', 3, 'everything of the account', '28 days at midnight, the expiry date is day 1', '28 days',
+	 'installation', true),
+	('trial-expired', 'janitor', 3, 'everything of the account', '28 days at midnight, the expiry date is day 1', '28 days',
+	 'installation', true),
+	('account-closed', 'janitor', 3, 'everything of the account', 'at once', 'none', 'none', false),
+	('lifecycle', 'janitor', 3, 'by an environment''s rule: age, kind of recording, kind of file',
+	 'daily at midnight in the account''s zone', 'age in days', 'account', true),
+	('deleted-by-user', 'janitor', 1, 'the recording', 'at once', 'none', 'none', false),
+	('deleted-by-api', 'janitor', 1, 'the recording', 'at once', 'none', 'none', false),
+	('replaced', 'janitor', 3, 'a recovered take whose whole re-sent take has been processed', 'at once', 'none', 'none', true),
+	('personal-metadata', 'janitor', 0, 'IP address, user agent, devices, referrer, file name',
+	 'with the recording, or with the last copy that we hold', 'none', 'none', true),
+	('link-expired', 'linkgen', 0, 'link, session, requester''s data', '30 days after expiry', '30 days', 'none', true),
+	('hold', 'janitor', 2, 'nothing: wins over every rule but a person''s deletion with a reason', 'until lifted', 'none', 'none', true),
+	('complete-removal', 'janitor', 0, 'the proof that each copy we hold is gone',
+	 'within 5 days of the decision, or an alarm', '5 days', 'none', true);
 
 create function rushes.copy_place(p_copy rushes.copy) returns text
 	language sql stable
@@ -152,16 +174,73 @@ begin
 			    else 'failed-delivery' end
 		from fate t;
 	end if;
+
+	-- our copy, once every target of the client has the file
+	if e.backup = 'until-delivered' and r.state in ('processed', 'closed') then
+		return query
+		select c.id, max(p.at), 'backup-after-delivery'::text
+		from rushes.copy c
+		join rushes.target o on o.id = c.target and o.owner = 'ours'
+		join rushes.push_facts(r.id, r.opened_at) p on p.file_kind = c.kind
+		join rushes.target t on t.id = p.target and t.owner = 'client'
+		where c.recording = r.id and c.state = 'present'
+		group by c.id having bool_and(p.state = 'done');
+	end if;
+
+	-- single kinds of files, by age
+	return query
+	select c.id, min(rushes.lifecycle_due(r.saved_at, l.age_days, a.zone)), 'lifecycle'::text
+	from rushes.copy c
+	left join rushes.target t on t.id = c.target
+	join rushes.lifecycle_rule l on l.account = r.account and l.environment = r.environment and l.enabled
+		and l.file_kind = coalesce(c.kind, 'raw') and coalesce(l.recording_kind, r.kind) = r.kind
+	join rushes.account a on a.id = r.account
+	where c.recording = r.id and c.state = 'present' and r.saved_at is not null and coalesce(t.owner, 'ours') = 'ours'
+	group by c.id;
 end $$;
 
--- The one writer of due_at and rule. Precedence: a person's deletion > hold > rules that take the whole recording > needed
--- by an unfinished job > the earliest rule.
+-- The first local midnight at which something is at least so many days old.
+create function rushes.lifecycle_due(p_start timestamptz, p_days integer, p_zone text) returns timestamptz
+	language sql stable
+	as $$
+	select (case when date_trunc('day', l.at) = l.at then l.at else date_trunc('day', l.at) + interval '1 day' end)
+		at time zone p_zone
+	from (select (p_start at time zone p_zone) + make_interval(days => p_days) as at) l
+$$;
+
+-- The earliest rule that takes a whole recording by a date, or no row. What is still open may finish first.
+create function rushes.retention_whole(r rushes.recording) returns table (due_at timestamptz, rule text)
+	language sql stable
+	as $$
+	select q.due_at, q.rule
+	from rushes.account a
+	cross join lateral (
+		select a.closed_at, 'account-closed'
+		union all
+		select rushes.midnight_after_28_days(a.trial_ends_at), 'trial-expired' where a.plan = 'trial'
+		union all
+		select rushes.midnight_after_28_days(a.paid_until), 'subscription-expired' where a.plan = 'paid'
+		union all
+		select rushes.lifecycle_due(r.saved_at, l.age_days, a.zone), 'lifecycle'
+		from rushes.lifecycle_rule l
+		where l.account = r.account and l.environment = r.environment and l.enabled and l.file_kind is null
+		  and coalesce(l.recording_kind, r.kind) = r.kind
+	) as q(due_at, rule)
+	where a.id = r.account and r.saved_at is not null and q.due_at is not null
+	order by q.due_at, q.rule limit 1
+$$;
+
+-- The one writer of due dates. Precedence: a person's deletion > hold > rules that take the whole recording > needed by an
+-- unfinished job > the earliest rule. A sweep calls it again under the recording's lock before it decides, so that no copy
+-- ever goes by dates of older facts. `due_earlier_at` is when a date last moved earlier: the brakes look at it.
 create function rushes.retention_recompute(p_recording uuid) returns void
 	language plpgsql
 	as $$
 declare
 	r rushes.recording;
 	v_by_person boolean;
+	v_due timestamptz;
+	v_rule text;
 begin
 	select * into r from rushes.recording where id = p_recording;
 	if not found or r.state = 'deleted' then
@@ -169,19 +248,28 @@ begin
 	end if;
 	if r.state = 'deleting' then
 		select by_person into v_by_person from rushes.retention_rule where name = r.delete_rule;
+		v_due := case when r.held and not v_by_person then null else r.deleting_at end;
 		update rushes.copy c
-		set due_at = case when r.held and not v_by_person then null else r.deleting_at end, rule = r.delete_rule,
-		    rules_version = r.rules_version
+		set due_at = v_due, rule = r.delete_rule, due_earlier_at = rushes.rushes_now()
 		from (select x.id, coalesce(t.owner, 'ours') as owner, coalesce(t.delete_at_target, true) as delete_at_target
 		      from rushes.copy x left join rushes.target t on t.id = x.target where x.recording = p_recording) o
 		where c.id = o.id and c.state in ('incoming', 'present')
 		  and (o.owner = 'ours' or o.delete_at_target or c.state = 'incoming')
-		  and (c.due_at, c.rule) is distinct from
-		      (case when r.held and not v_by_person then null else r.deleting_at end, r.delete_rule);
+		  and (c.due_at, c.rule) is distinct from (v_due, r.delete_rule);
 		return;
 	end if;
+	if not r.held and r.state <> 'open' then
+		select w.due_at, w.rule into v_due, v_rule from rushes.retention_whole(r) w;
+	end if;
+	if (r.due_at, r.due_rule) is distinct from (v_due, v_rule) then
+		update rushes.recording
+		set due_at = v_due, due_rule = v_rule,
+		    due_earlier_at = case when v_due < coalesce(r.due_at, 'infinity') then rushes.rushes_now() else due_earlier_at end
+		where id = p_recording;
+	end if;
 	update rushes.copy c
-	set due_at = d.due_at, rule = case when d.due_at is null then null else d.rule end, rules_version = r.rules_version
+	set due_at = d.due_at, rule = d.rule,
+	    due_earlier_at = case when d.due_at < coalesce(c.due_at, 'infinity') then rushes.rushes_now() else c.due_earlier_at end
 	from (
 		select x.id, m.due_at, m.rule
 		from rushes.copy x
@@ -192,12 +280,11 @@ begin
 				select from rushes.job j where j.recording = p_recording
 				and ((j.kind = 'copy' and x.segment is not null)
 				     or (j.kind = 'convert' and x.kind = 'raw' and x.node is not null)
-				     or (j.kind = 'push' and x.node is not null
-					 and j.file_kind = x.kind)))
-			order by q.due_at limit 1) m on true
+				     or (j.kind = 'push' and x.node is not null and j.file_kind = x.kind)))
+			order by q.due_at, q.rule limit 1) m on true
 		where x.recording = p_recording and x.state in ('present', 'incoming')
 	) d
-	where c.id = d.id and (c.due_at, c.rule) is distinct from (d.due_at, case when d.due_at is null then null else d.rule end);
+	where c.id = d.id and (c.due_at, c.rule) is distinct from (d.due_at, d.rule);
 end $$;
 
 -- Turns one copy `going`, and writes down who decided. A copy at a target gets its delete job. The recording is locked by
@@ -223,8 +310,73 @@ begin
 	end if;
 end $$;
 
--- A sweep of one service's slice: copies that its rules make due turn `going`, wherever they lie. Tests due date, pause and
--- hold again under the recording's lock. Returns what was decided.
+-- Whether a rule is paused on a place, by a brake or a person.
+create function rushes.is_paused(p_rule text, p_place text) returns boolean
+	language sql stable
+	as $$
+	select exists (select from rushes.retention_pause p
+		       where p.confirmed_at is null and p.rule in (p_rule, '*') and p.place in (p_place, '*'))
+$$;
+
+-- The brakes, looked at once before a sweep: a rule that wants more than max(1000, 5 %) of a place in copies of which no
+-- other proven copy remains, and whose dates moved earlier within a day, is paused there until a person confirms. The same
+-- for whole recordings. Cost follows what is due. Returns what was paused now.
+create function rushes.sweep_brakes(p_slice text) returns table (rule text, place text, wanted bigint)
+	language plpgsql security definer
+	set search_path = rushes, pg_temp
+	as $$
+#variable_conflict use_column
+declare
+	v_now timestamptz := rushes.rushes_now();
+	v_want record;
+	v_all bigint;
+begin
+	for v_want in
+		select x.rule, rushes.copy_place(x) as place, count(*) as n, min(x.node::text) as node, min(x.target::text) as target
+		from rushes.copy x
+		join rushes.retention_rule u on u.name = x.rule
+		join rushes.recording g on g.id = x.recording and g.state <> 'deleting'
+		where x.state = 'present' and x.due_at <= v_now and x.due_earlier_at > v_now - interval '24 h'
+		  and u.slice = p_slice and u.braked
+		  and not exists (
+			select from rushes.copy y
+			where y.recording = x.recording and y.id <> x.id and y.state in ('present', 'released')
+			  and (y.kind = x.kind or (x.segment is not null and y.kind in ('raw', 'main')))
+			  and (y.due_at is null or y.due_at > v_now))
+		group by 1, 2 having count(*) > 1000
+		union all
+		select r.due_rule, 'recordings', count(*), null, null
+		from rushes.recording r join rushes.retention_rule u on u.name = r.due_rule
+		where r.due_at <= v_now and r.due_earlier_at > v_now - interval '24 h' and u.slice = p_slice and u.braked
+		  and r.state not in ('deleting', 'deleted')
+		group by 1 having count(*) > 1000
+	loop
+		if v_want.place = 'recordings' then
+			select count(*) into v_all from rushes.recording where state not in ('deleting', 'deleted');
+		else
+			select count(*) into v_all from rushes.copy
+			where state = 'present' and (node = v_want.node::uuid or target = v_want.target::uuid);
+		end if;
+		continue when v_want.n <= v_all * 0.05;
+		insert into rushes.retention_pause as p (rule, place, by, reason)
+		values (v_want.rule, v_want.place, 'brake',
+			format('it wants %s of %s at once, by dates that moved earlier within a day', v_want.n, v_all))
+		on conflict on constraint retention_pause_pkey do update
+		set since = v_now, by = excluded.by, reason = excluded.reason, confirmed_at = null
+		where p.confirmed_at < v_now - interval '24 h';
+		if found then
+			perform rushes.add_audit('brake', 'retention.pause', null, v_want.rule || ' ' || v_want.place,
+				jsonb_build_object('wanted', v_want.n, 'of', v_all));
+			rule := v_want.rule;
+			place := v_want.place;
+			wanted := v_want.n;
+			return next;
+		end if;
+	end loop;
+end $$;
+
+-- A sweep of one service's slice: copies that its rules make due turn `going`, wherever they lie, and recordings that a rule
+-- of it takes whole are deleted. Tests date, pause and hold again under the recording's lock. Returns what was decided.
 create function rushes.sweep_decide(p_slice text, p_limit integer)
 	returns table (copy uuid, recording uuid, rule text, place text)
 	language plpgsql security definer
@@ -233,28 +385,45 @@ create function rushes.sweep_decide(p_slice text, p_limit integer)
 #variable_conflict use_column
 declare
 	v_rules text[] := array(select name from rushes.retention_rule where slice = p_slice);
+	v_now timestamptz := rushes.rushes_now();
 	v_candidate record;
 	c rushes.copy;
+	r rushes.recording;
 begin
 	for v_candidate in
 		select x.id, x.recording from rushes.copy x
-		where x.state = 'present' and x.rule = any (v_rules) and x.due_at <= rushes.rushes_now()
+		where x.state = 'present' and x.rule = any (v_rules) and x.due_at <= v_now
+		  and not rushes.is_paused(x.rule, rushes.copy_place(x))
 		order by x.due_at limit p_limit
 	loop
 		perform from rushes.recording where id = v_candidate.recording for update skip locked;
 		continue when not found;
 		perform rushes.retention_recompute(v_candidate.recording);
 		select * into c from rushes.copy x
-		where x.id = v_candidate.id and x.state = 'present' and x.rule = any (v_rules)
-		  and x.due_at <= rushes.rushes_now()
-		  and not exists (select from rushes.retention_pause p
-				  where p.rule in (x.rule, '*') and p.place in (rushes.copy_place(x), '*'));
+		where x.id = v_candidate.id and x.state = 'present' and x.rule = any (v_rules) and x.due_at <= v_now;
 		continue when not found;
 		perform rushes.copy_set_going(c.id, c.rule);
 		copy := c.id;
 		recording := c.recording;
 		rule := c.rule;
 		place := rushes.copy_place(c);
+		return next;
+	end loop;
+	for v_candidate in
+		select x.id from rushes.recording x
+		where x.due_at <= v_now and x.due_rule = any (v_rules) and not rushes.is_paused(x.due_rule, 'recordings')
+		order by x.due_at limit p_limit
+	loop
+		perform from rushes.recording where id = v_candidate.id for update skip locked;
+		continue when not found;
+		perform rushes.retention_recompute(v_candidate.id);
+		select * into r from rushes.recording where id = v_candidate.id;
+		continue when r.state in ('deleting', 'deleted') or r.due_at is null or r.due_at > v_now or r.due_rule <> all (v_rules);
+		perform rushes.recording_delete(r.id, r.due_rule, null, null);
+		copy := null;
+		recording := r.id;
+		rule := r.due_rule;
+		place := 'recording';
 		return next;
 	end loop;
 end $$;
@@ -378,7 +547,7 @@ begin
 	if r.state in ('deleting', 'deleted') then
 		return r.state;
 	end if;
-	if r.held and not (select by_person from rushes.retention_rule where name = p_rule) then
+	if r.held and not (select by_person and coalesce(p_reason, '') <> '' from rushes.retention_rule where name = p_rule) then
 		perform rushes.refuse('RU003', format('recording %s is held', p_recording));
 	end if;
 	for v_job in select * from rushes.job where recording = p_recording and kind <> 'delete' for update loop
@@ -386,7 +555,7 @@ begin
 	end loop;
 	perform rushes.set_recording_state(p_recording, 'deleting');
 	update rushes.recording
-	set deleting_at = rushes.rushes_now(), delete_rule = p_rule, personal_due_at = rushes.rushes_now()
+	set deleting_at = rushes.rushes_now(), delete_rule = p_rule, personal_due_at = rushes.rushes_now(), due_at = null, due_rule = null
 	where id = p_recording;
 	delete from rushes.recording_key where recording = p_recording;
 	get diagnostics v_keys = row_count;

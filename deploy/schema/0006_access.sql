@@ -54,12 +54,8 @@ begin
 		 from jsonb_populate_record(e, p_settings) n)
 	where account = p_account and id = v_id;
 	update rushes.environment set rules_version = rules_version + 1 where account = p_account and id = v_id;
-	-- living recordings follow the changed rules
-	perform rushes.retention_recompute(x.id) from (
-		select r.id from rushes.recording r
-		where r.account = p_account and r.environment = v_id and r.state not in ('open', 'deleted')
-		  and exists (select from rushes.copy c where c.recording = r.id and c.state = 'present' and c.node is not null)
-		order by r.id for update) x;
+	-- living recordings follow
+	insert into rushes.rules_change (account, environment) values (p_account, v_id);
 	perform rushes.add_audit(p_actor, 'environment.set', p_account, v_id::text, p_settings);
 	return v_id;
 end $$;
@@ -409,5 +405,3 @@ begin
 	  and not exists (select from rushes.session s where s.account = l.account and s.link = l.id);
 	return v_count;
 end $$;
-insert into rushes.retention_rule values
-	('link-expired', 'linkgen', false, false, 'link, session, requester''s data', '30 days after expiry');

@@ -1,151 +1,16 @@
-// The steps of a recording and the rules of retention, in the real PostgreSQL with a clock that the test sets.
+// The steps of a recording, in the real PostgreSQL with a clock that the test sets.
 import assert from "node:assert/strict";
 import fs from "node:fs";
-import os from "node:os";
 import path from "node:path";
 import { after, before, beforeEach, test } from "node:test";
-import { ROOT, Stack } from "../../scripts/lib/stack.mjs";
+import { ROOT } from "../../scripts/lib/stack.mjs";
+import {
+	HASH, INGEST, PUSHER, START, TRANSCODER, WORKER, advance, beginTest, call, claim, copied, environment, literal, next, one, processed,
+	push, refusal, removeGoing, rows, saved, session, stack, startDatabase, stateOf, uuid, value, world,
+} from "../lib/steps.mjs";
 
-const INGEST = "11111111-0000-4000-8000-000000000001";
-const TRANSCODER = "22222222-0000-4000-8000-000000000002";
-const WORKER = `transcoder/${TRANSCODER}#1`;
-const PUSHER = "storage-pusher/a#1";
-const HASH = "ca978112ca1bbdcafac231b39a23dc4da786eff8147c4e72b9807785afee48bb";
-const START = "2026-03-01T10:00:00Z";
-
-const dir = fs.mkdtempSync(path.join(os.tmpdir(), "rushes-schema-"));
-const stack = new Stack({ dir, durable: false });
-let account;
-let target;
-let counter = 0;
-
-const uuid = () => `99999999-0000-4000-8000-${String(++counter).padStart(12, "0")}`;
-
-function literal(value) {
-	if (value === null || value === undefined) return "null";
-	if (typeof value === "number" || typeof value === "boolean") return String(value);
-	if (Array.isArray(value) && typeof value[0] === "object") return `'${JSON.stringify(value)}'::jsonb`;
-	if (Array.isArray(value)) return `array[${value.map(literal).join(",")}]`;
-	if (typeof value === "object") return `'${JSON.stringify(value).replaceAll("'", "''")}'::jsonb`;
-	return `'${value.replaceAll("'", "''")}'`;
-}
-
-/** Rows of rushes.name(args...). */
-const call = (name, ...args) => stack.postgres.query(`select * from rushes.${name}(${args.map(literal).join(", ")})`);
-const one = async (name, ...args) => (await call(name, ...args))[0];
-const value = async (sql) => (await stack.postgres.psql(sql)).trim();
-
-/** The class of the refusal of a call that must be refused. */
-async function refusal(name, ...args) {
-	const sql = `do $t$ begin perform rushes.${name}(${args.map(literal).join(", ")}); raise exception 'accepted';
-		exception when others then raise exception '%', sqlstate; end $t$`;
-	try {
-		await stack.postgres.psql(sql);
-	} catch (error) {
-		return /ERROR: +(\w+)/.exec(error.stderr)[1];
-	}
-	return "accepted";
-}
-
-const setClock = (at) => stack.postgres.psql(`update test_clock set at = '${at}'`);
-const advance = (interval) => stack.postgres.psql(`update test_clock set at = at + interval '${interval}';
-	update rushes.node set beat_at = (select at from test_clock)`);
-
-async function environment(settings = {}) {
-	const name = `env-${++counter}`;
-	return { id: await value(`select rushes.environment_set('test', '${account}', '${name}', ${literal(settings)})`) };
-}
-
-async function session(env) {
-	const code = `\\x${String(++counter).padStart(8, "0")}`;
-	await call("link_create", "test", account, env.id, uuid(), code, await value(`select rushes.rushes_now() + interval '1 day'`), 1, {}, null);
-	const consent = await value(`select consent_text from rushes.environment where id = '${env.id}'`);
-	const row = await one("session_open", code, uuid(), "\\x01", null, consent, "12 h");
-	assert.equal(row.state, "open");
-	return row.session;
-}
-
-/** A take of 100 bytes, saved. */
-async function saved(env, { sent = true } = {}) {
-	const recording = uuid();
-	const own = await session(env);
-	assert.equal((await one("recording_open", recording, account, own, "video/webm", "192.0.2.1", "agent", null, null, null, null, null)).verdict, "new");
-	const { epoch } = await one("segment_prepare", recording, own);
-	const key = (await one("account_key_add", account, uuid(), "root", "\\x00")).id;
-	const copy = uuid();
-	await call("segment_open", recording, epoch, 0, INGEST, 0, copy, "a.sealed", key, "\\x01");
-	await call("segment_present", copy, INGEST);
-	await call("segment_close", recording, 0, INGEST, 100, `\\x${HASH}`, 5);
-	const { job } = await one("recording_saved", recording, "user", sent, !sent, false, 100, null);
-	return { recording, session: own, segment: copy, job };
-}
-
-const claim = async (kind, hint = null, worker = WORKER) => one("job_claim", hint, kind, "eu1", worker, TRANSCODER, "30 s");
-
-async function copied(take) {
-	const job = await claim("copy", take.job);
-	const raw = uuid();
-	await call("file_copy_begin", job.id, job.attempt, TRANSCODER, "raw", raw, "raw.sealed");
-	const next = await one("copy_job_done", job.id, job.attempt, raw, 100, `\\x${HASH}`, {});
-	return { ...take, raw, convert: next.job };
-}
-
-async function processed(take) {
-	const job = await claim("convert", take.convert);
-	const outputs = [];
-	for (const kind of ["main", "snapshot", "filmstrip"]) {
-		const copy = uuid();
-		await call("file_copy_begin", job.id, job.attempt, TRANSCODER, kind, copy, `${kind}.sealed`);
-		outputs.push({ kind, copy, bytes: 7, sha256: HASH, facts: { duration_s: 5 } });
-	}
-	const pushes = await call("convert_job_done", job.id, job.attempt, outputs);
-	return { ...take, outputs, pushes };
-}
-
-async function push(take) {
-	const job = await claim("push", null, PUSHER);
-	assert.equal(job.recording, take.recording);
-	const { copy } = await one("push_begin", job.id, job.attempt, uuid(), `${job.file_kind}.object`, null);
-	await call("push_job_done", job.id, job.attempt, copy, { sha256: HASH }, false);
-	return job.file_kind;
-}
-
-const rows = (recording) => stack.postgres.query(`select * from rushes.copy where recording = '${recording}' order by created_at, id`);
-const stateOf = (recording) => value(`select state from rushes.recording where id = '${recording}'`);
-
-/** Owners remove what is going. */
-async function removeGoing() {
-	for (const c of await stack.postgres.query("select c.id, rushes.copy_place(c) as place from rushes.copy c where state = 'going' and node is not null")) {
-		await call("copy_gone", c.id, c.place, { unlinked: true });
-	}
-	for (;;) {
-		const job = await claim("delete", null, PUSHER);
-		if (!job) break;
-		await call("delete_job_done", job.id, job.attempt, { removed: 1 });
-	}
-}
-
-before(async () => {
-	await stack.prepare();
-	await stack.postgres.psql(`create table test_clock (at timestamptz not null);
-		insert into test_clock values ('${START}');
-		grant usage on schema public to public;
-		grant select on test_clock to public;
-		create or replace function rushes.rushes_now() returns timestamptz language sql stable parallel safe
-			as $$ select at from public.test_clock $$;`);
-	account = await value(`select rushes.account_create('test', 'Test', 'eu1', 'abcdefghijklmnopqrst', 'Europe/Bucharest', 'paid', '2036-01-01')`);
-	target = uuid();
-	await call("target_create", "test", target, "ours", null, "eu1", "storage", "file", { path: "/storage" }, null, false);
-});
-
-beforeEach(async () => {
-	// a test leaves no work behind for the next one
-	await stack.postgres.psql("delete from rushes.job");
-	await setClock(START);
-	await call("node_beat", INGEST, "eu1", "ingest", "https://localhost:1", 1, 1, false);
-	await call("node_beat", TRANSCODER, "eu1", "transcoder", "https://localhost:2", 1, 1, false);
-});
-
+before(startDatabase);
+beforeEach(beginTest);
 after(() => stack.remove());
 
 test("a recording goes the whole way, each copy leaves by its rule, and a deletion leaves the tombstone", async () => {
@@ -277,12 +142,10 @@ test("of many claims at once each job goes to one worker", async () => {
 test("the account with the fewest running jobs comes next", async () => {
 	const env = await environment();
 	for (let i = 0; i < 3; i++) await saved(env);
-	const mine = account;
-	account = await value(`select rushes.account_create('test', 'Other', 'eu1', 'bcdefghijklmnopqrstu', 'UTC', 'paid', '2036-01-01')`);
+	const mine = world.account;
+	const other = await value(`select rushes.account_create('test', 'Other', 'eu1', 'bcdefghijklmnopqrstu', 'UTC', 'paid', '2036-01-01')`);
 	await advance("1 s");
-	await saved(await environment());
-	const other = account;
-	account = mine;
+	await saved(await environment({}, other));
 	const order = [];
 	for (let i = 0; i < 4; i++) order.push((await claim("copy")).account);
 	assert.deepEqual(order, [mine, other, mine, mine]);
@@ -347,7 +210,7 @@ test("an empty take is discarded, and with conversion never the raw is main", as
 	const env = await environment({ conversion: "never" });
 	const empty = uuid();
 	const own = await session(env);
-	await call("recording_open", empty, account, own, "video/webm", null, null, null, null, null, null, null);
+	await call("recording_open", empty, world.account, own, "video/webm", null, null, null, null, null, null, null);
 	assert.equal((await one("recording_saved", empty, "lost", false, true, false, null, null)).job, null);
 	await call("personal_sweep", 10);
 	assert.equal(await stateOf(empty), "deleted");
@@ -366,11 +229,11 @@ test("the newer stream wins, and nothing is added after a take was saved", async
 	const env = await environment();
 	const own = await session(env);
 	const recording = uuid();
-	const open = () => one("recording_open", recording, account, own, "video/webm", null, null, null, null, null, null, null);
+	const open = () => one("recording_open", recording, world.account, own, "video/webm", null, null, null, null, null, null, null);
 	await open();
 	const first = await one("segment_prepare", recording, own);
 	const second = await one("segment_prepare", recording, own);
-	const key = (await one("account_key_add", account, uuid(), "root", "\\x00")).id;
+	const key = (await one("account_key_add", world.account, uuid(), "root", "\\x00")).id;
 	assert.equal(await refusal("segment_open", recording, first.epoch, 0, INGEST, 0, uuid(), "x", key, "\\x01"), "RU001");
 	const copy = uuid();
 	await call("segment_open", recording, second.epoch, 0, INGEST, 0, copy, "x", key, "\\x01");
@@ -380,17 +243,17 @@ test("the newer stream wins, and nothing is added after a take was saved", async
 	await call("recording_saved", recording, "user", true, false, false, null, null);
 	assert.equal((await open()).verdict, "finished");
 	assert.equal(await refusal("segment_prepare", recording, own), "RU001");
-	assert.equal((await one("recording_open", recording, account, uuid(), "video/webm", null, null, null, null, null, null, null)).reason, "not-yours");
+	assert.equal((await one("recording_open", recording, world.account, uuid(), "video/webm", null, null, null, null, null, null, null)).reason, "not-yours");
 });
 
 test("a revoked or expired link opens no session and no recording", async () => {
 	const env = await environment();
 	const own = await session(env);
 	const link = await value(`select link from rushes.session where id = '${own}'`);
-	await call("link_revoke", "test", account, link);
-	assert.equal((await one("recording_open", uuid(), account, own, null, null, null, null, null, null, null, null)).reason, "link-revoked");
+	await call("link_revoke", "test", world.account, link);
+	assert.equal((await one("recording_open", uuid(), world.account, own, null, null, null, null, null, null, null, null)).reason, "link-revoked");
 	const code = "\\xff01";
-	await call("link_create", "test", account, env.id, uuid(), code, "2026-03-01T11:00:00Z", 1, {}, null);
+	await call("link_create", "test", world.account, env.id, uuid(), code, "2026-03-01T11:00:00Z", 1, {}, null);
 	await advance("2 h");
 	assert.equal((await one("link_resolve", code)).state, "expired");
 	assert.equal((await one("session_open", code, uuid(), "\\x01", null, "x", "1 h")).state, "expired");
@@ -417,27 +280,27 @@ test("no service reads keys or personal metadata, and none writes a table", asyn
 	assert.equal(open, "0", "no function is everybody's");
 });
 
-test("docs/retention.md names the rules that the database knows", async () => {
+test("docs/retention.md tells the rules as the database knows them", async () => {
 	const page = fs.readFileSync(path.join(ROOT, "docs/retention.md"), "utf8");
-	const told = [...page.matchAll(/^\| `([a-z-]+)` \| ([a-z-]+) \|/gm)].map(([, name, slice]) => `${name} ${slice}`);
-	const known = (await stack.postgres.query("select name, slice from rushes.retention_rule")).map((r) => `${r.name} ${r.slice}`);
-	assert.deepEqual(told.sort(), known.sort());
+	const told = [...page.matchAll(/^\| `([a-z-]+)` \| ([^|]+) \| ([^|]+) \| ([^|]+) \|$/gm)].map(([, ...cells]) => cells.join(" | "));
+	const rules = await stack.postgres.query("select name, slice, takes, due from rushes.retention_rule");
+	assert.deepEqual(told.sort(), rules.map((r) => [r.name, r.slice, r.takes, r.due].join(" | ")).sort());
 });
 
 test("settings that belong together change together", async () => {
 	const env = await environment({ do_not_store: true, store_ours: false });
 	const name = await value(`select name from rushes.environment where id = '${env.id}'`);
-	await value(`select rushes.environment_set('test', '${account}', '${name}', '{"do_not_store": false, "store_ours": true}')`);
-	assert.equal(await refusal("environment_set", "test", account, name, { do_not_store: true }), "23514");
-	assert.equal(await refusal("environment_set", "test", account, name, { nonsense: 1 }), "RU005");
+	await value(`select rushes.environment_set('test', '${world.account}', '${name}', '{"do_not_store": false, "store_ours": true}')`);
+	assert.equal(await refusal("environment_set", "test", world.account, name, { do_not_store: true }), "23514");
+	assert.equal(await refusal("environment_set", "test", world.account, name, { nonsense: 1 }), "RU005");
 });
 
 test("a client's copies stay the client's, unless the target says that they go too", async () => {
 	const env = await environment({ store_ours: false, push_raw: false, push_snapshot: false, push_filmstrip: false });
 	const theirs = { keeps: uuid(), removes: uuid() };
-	await call("target_create", "test", theirs.keeps, "client", account, "eu1", `keeps-${counter}`, "file", { path: "/a" }, null, false);
-	await call("target_create", "test", theirs.removes, "client", account, "eu1", `removes-${counter}`, "file", { path: "/b" }, null, true);
-	for (const id of Object.values(theirs)) await call("environment_target_set", "test", account, env.id, id, true);
+	await call("target_create", "test", theirs.keeps, "client", world.account, "eu1", `keeps-${next()}`, "file", { path: "/a" }, null, false);
+	await call("target_create", "test", theirs.removes, "client", world.account, "eu1", `removes-${next()}`, "file", { path: "/b" }, null, true);
+	for (const id of Object.values(theirs)) await call("environment_target_set", "test", world.account, env.id, id, true);
 	const take = await processed(await copied(await saved(env)));
 	assert.equal(take.pushes.length, 2);
 	await push(take);
