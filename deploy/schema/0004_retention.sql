@@ -318,6 +318,15 @@ create function rushes.is_paused(p_rule text, p_place text) returns boolean
 		       where p.confirmed_at is null and p.rule in (p_rule, '*') and p.place in (p_place, '*'))
 $$;
 
+-- Whether the brakes need not look at a rule on a place: it is paused already, or a person confirmed it within a day.
+create function rushes.is_released(p_rule text, p_place text) returns boolean
+	language sql stable
+	as $$
+	select exists (select from rushes.retention_pause p
+		       where p.rule in (p_rule, '*') and p.place in (p_place, '*')
+			 and (p.confirmed_at is null or p.confirmed_at > rushes.rushes_now() - interval '24 h'))
+$$;
+
 -- The brakes, looked at once before a sweep: a rule that wants more than max(1000, 5 %) of a place in copies of which no
 -- other proven copy remains, and whose dates moved earlier within a day, is paused there until a person confirms. The same
 -- for whole recordings. Cost follows what is due. Returns what was paused now.
@@ -337,7 +346,7 @@ begin
 		join rushes.retention_rule u on u.name = x.rule
 		join rushes.recording g on g.id = x.recording and g.state <> 'deleting'
 		where x.state = 'present' and x.due_at <= v_now and x.due_earlier_at > v_now - interval '24 h'
-		  and u.slice = p_slice and u.braked
+		  and u.slice = p_slice and u.braked and not rushes.is_released(x.rule, rushes.copy_place(x))
 		  and not exists (
 			select from rushes.copy y
 			where y.recording = x.recording and y.id <> x.id and y.state in ('present', 'released')
@@ -348,7 +357,7 @@ begin
 		select r.due_rule, 'recordings', count(*), null, null
 		from rushes.recording r join rushes.retention_rule u on u.name = r.due_rule
 		where r.due_at <= v_now and r.due_earlier_at > v_now - interval '24 h' and u.slice = p_slice and u.braked
-		  and r.state not in ('deleting', 'deleted')
+		  and r.state not in ('deleting', 'deleted') and not rushes.is_released(r.due_rule, 'recordings')
 		group by 1 having count(*) > 1000
 	loop
 		if v_want.place = 'recordings' then
@@ -363,7 +372,7 @@ begin
 			format('it wants %s of %s at once, by dates that moved earlier within a day', v_want.n, v_all))
 		on conflict on constraint retention_pause_pkey do update
 		set since = v_now, by = excluded.by, reason = excluded.reason, confirmed_at = null
-		where p.confirmed_at < v_now - interval '24 h';
+		where p.confirmed_at is not null;
 		if found then
 			perform rushes.add_audit('brake', 'retention.pause', null, v_want.rule || ' ' || v_want.place,
 				jsonb_build_object('wanted', v_want.n, 'of', v_all));

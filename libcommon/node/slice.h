@@ -1,5 +1,6 @@
-/* The sweep of one service's slice of the retention rules: copies that are due turn `going`, wherever they lie (DESIGN
- * section 7). The rules of a slice stand in the database; any number of processes may sweep the same one. */
+/* The sweep of one service's slice of the retention rules: copies that are due turn `going`, wherever they lie, and
+ * recordings that a rule takes whole are deleted (DESIGN section 7). The rules of a slice stand in the database; any
+ * number of processes may sweep the same one. */
 #ifndef RUSHES_NODE_SLICE_H
 #define RUSHES_NODE_SLICE_H
 
@@ -12,9 +13,9 @@
 /* Copies decided by one statement. */
 #define SLICE_BATCH 100
 
-/* Sweeps until nothing more is due. `slice` is the service's name: "ingest", "transcoder", "storage-pusher", "janitor".
- * Logs each decision with its ids. ERR_DENIED while the clocks differ, ERR_RETRY while the installation is being
- * restored or the database is away: then nothing was decided. Blocks: off the loop. */
+/* Looks at the brakes, then sweeps until nothing more is due. `slice` is the service's name: "ingest", "transcoder",
+ * "storage-pusher", "janitor". Logs each decision with its ids. ERR_DENIED while the clocks differ, ERR_RETRY while the
+ * installation is being restored or the database is away: then nothing was decided. Blocks: off the loop. */
 int slice_sweep(struct db_pool *db, const char *slice, struct metrics *metrics, unsigned *ret_decided,
 		struct error *e) _must_check_;
 
