@@ -35,6 +35,8 @@ static int refuse(struct sealed_appender *a, struct error *e)
 
 static int fail(struct sealed_appender *a, const struct error *why, struct error *e)
 {
+	slab_give(a->buffers, TAKE_PTR(a->out));
+	a->out_size = 0;
 	a->failed = *why;
 	if (e)
 		*e = *why;
@@ -115,6 +117,7 @@ void sealed_appender_free(struct sealed_appender *a)
 {
 	if (!a)
 		return;
+	slab_give(a->buffers, a->out);
 	sealed_codec_free(a->codec);
 	sha256_free(a->sha);
 	if (a->tail)
@@ -174,7 +177,7 @@ static int append(struct sealed_appender *a, const uint8_t *data, size_t n, stru
 		if (r < 0)
 			return r;
 	}
-	return write_out(a, e);
+	return 0;
 }
 
 int sealed_appender_append(struct sealed_appender *a, const void *data, size_t n, struct error *e)
@@ -185,9 +188,19 @@ int sealed_appender_append(struct sealed_appender *a, const void *data, size_t n
 	struct error why = {0};
 	sha256_update(a->sha, data, n);
 	int r = append(a, data, n, &why);
-	slab_give(a->buffers, TAKE_PTR(a->out));
-	a->out_size = 0;
 	return r < 0 ? fail(a, &why, e) : 0;
+}
+
+int sealed_appender_push(struct sealed_appender *a, struct error *e)
+{
+	if (a->failed.code)
+		return refuse(a, e);
+	struct error why = {0};
+	int r = write_out(a, &why);
+	if (r < 0)
+		return fail(a, &why, e);
+	slab_give(a->buffers, TAKE_PTR(a->out));
+	return 0;
 }
 
 int sealed_appender_sync(struct sealed_appender *a, struct error *e)
@@ -206,8 +219,9 @@ int sealed_appender_sync(struct sealed_appender *a, struct error *e)
 
 int sealed_appender_flush(struct sealed_appender *a, struct error *e)
 {
-	if (a->failed.code)
-		return refuse(a, e);
+	int r = sealed_appender_push(a, e);
+	if (r < 0)
+		return r;
 	if (a->finished || a->durable == a->stored * SEALED_SLOT_PAYLOAD)
 		return 0;
 	return sealed_appender_sync(a, e);
@@ -215,10 +229,9 @@ int sealed_appender_flush(struct sealed_appender *a, struct error *e)
 
 int sealed_appender_finish(struct sealed_appender *a, struct error *e)
 {
-	if (a->failed.code)
-		return refuse(a, e);
-	if (a->finished)
-		return 0;
+	int r = sealed_appender_push(a, e);
+	if (r < 0 || a->finished)
+		return r;
 	struct error why = {0};
 	uint8_t *out = slab_wait(a->buffers);
 	if (!out) {
@@ -226,7 +239,7 @@ int sealed_appender_finish(struct sealed_appender *a, struct error *e)
 		return fail(a, &why, e);
 	}
 	leave_direct(a); /* the final slot is no multiple of the block size */
-	int r = sealed_codec_seal(a->codec, a->slots, a->tail, a->tail_size, out, NULL, &why);
+	r = sealed_codec_seal(a->codec, a->slots, a->tail, a->tail_size, out, NULL, &why);
 	if (r == 0)
 		r = sealed_pwrite(a->fd, out, a->tail_size + SEALED_SLOT_OVERHEAD, sealed_slot_offset(a->slots), &why);
 	slab_give(a->buffers, out);

@@ -13,14 +13,19 @@ struct sealed_appender;
 
 /* Writes the header (with a fresh salt: the one in `h` is not looked at) to the empty file `fd`, which stays the
  * caller's and must be open for reading and writing; switches it to O_DIRECT where the file system can. `buffers` lends
- * the write buffer for the length of each call and must outlive the appender. */
+ * the write buffer, from the first full slot of an append to the next push, flush or finish, and must outlive the
+ * appender. */
 int sealed_appender_new(int fd, const struct sealed_header *h, const uint8_t key[SEALED_KEY_BYTES],
 			struct slab *buffers, struct sealed_appender **ret, struct error *e) _must_check_;
 void sealed_appender_free(struct sealed_appender *a);
 DEFINE_CLEANUP(struct sealed_appender, sealed_appender_free)
 
-/* Takes `n` bytes and writes the slots they fill. ERR_FULL for a full disk. */
+/* Takes `n` bytes; what fills slots is sealed into the lent buffer, which is written when it is full. ERR_FULL for a
+ * full disk. */
 int sealed_appender_append(struct sealed_appender *a, const void *data, size_t n, struct error *e) _must_check_;
+
+/* Writes the slots that wait in the lent buffer and gives it back: at the end of each run of appends. */
+int sealed_appender_push(struct sealed_appender *a, struct error *e) _must_check_;
 
 /* Makes the full slots durable (fdatasync). */
 int sealed_appender_flush(struct sealed_appender *a, struct error *e) _must_check_;

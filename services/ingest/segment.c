@@ -225,11 +225,18 @@ int segment_write(struct segment *s, const void *data, size_t n, struct error *e
 		r = begin(s, e);
 	if (r < 0)
 		return r;
-	uint64_t written = sealed_appender_written(s->appender);
 	r = sealed_appender_append(s->appender, data, n, e);
+	return r < 0 ? disk_failed(s, r) : 0;
+}
+
+int segment_push(struct segment *s, struct error *e)
+{
+	if (!s->is_open || s->is_ended || s->is_broken)
+		return 0;
+	int r = sealed_appender_push(s->appender, e);
 	if (r < 0)
 		return disk_failed(s, r);
-	if (!s->unflushed_since_us && sealed_appender_written(s->appender) > written)
+	if (!s->unflushed_since_us && segment_unflushed_bytes(s) > 0)
 		s->unflushed_since_us = clock_monotonic_us();
 	return 0;
 }
@@ -304,6 +311,11 @@ bool segment_is_open(const struct segment *s)
 int64_t segment_unflushed_since_us(const struct segment *s)
 {
 	return s->unflushed_since_us;
+}
+
+uint64_t segment_unflushed_bytes(const struct segment *s)
+{
+	return s->is_open ? sealed_appender_written(s->appender) - sealed_appender_durable(s->appender) : 0;
 }
 
 bool segment_whole_crc(const struct segment *s, uint32_t *ret)

@@ -48,6 +48,9 @@ int segment_prepare(struct segment *s, uint64_t *ret_offset, struct error *e) _m
  * segment is open may be tried again. An error of the disk makes the segment broken: see below. */
 int segment_write(struct segment *s, const void *data, size_t n, struct error *e) _must_check_;
 
+/* Writes what was sealed: at the end of each run of segment_write(), also after a failure. */
+int segment_push(struct segment *s, struct error *e) _must_check_;
+
 /* Makes full slots durable. */
 int segment_flush(struct segment *s, struct error *e) _must_check_;
 
@@ -66,6 +69,7 @@ void segment_drop(struct segment *s);
 uint64_t segment_durable(const struct segment *s); /* offset in the recording up to which all bytes are durable */
 bool segment_is_open(const struct segment *s);
 int64_t segment_unflushed_since_us(const struct segment *s); /* monotonic; 0: nothing waits for a flush */
+uint64_t segment_unflushed_bytes(const struct segment *s);
 
 /* SHA-256 and CRC-32 of the whole recording, if all of it went through this object. */
 bool segment_whole_crc(const struct segment *s, uint32_t *ret);

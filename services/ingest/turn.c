@@ -53,28 +53,41 @@ static int broken(struct turn *t, enum turn_step step, int r)
 	return stopped(t, step, r);
 }
 
-static int write_bytes(struct turn *t)
+static int seal_bytes(struct turn *t)
 {
 	struct chunk *k;
-	if (t->bytes.head && !spool_admits(t->host->spool, t->bytes.bytes))
-		return stopped(t, TURN_WRITE, error_set(&t->error, ERR_FULL, "the spool takes nothing more"));
 	while ((k = t->bytes.head)) {
 		int r = segment_write(t->segment, k->data + k->begin, k->size, &t->error);
-		if (segment_is_broken(t->segment))
-			return broken(t, TURN_WRITE, r);
 		if (r < 0)
-			return stopped(t, TURN_WRITE, r);
+			return r;
 		t->written_bytes += k->size;
 		chunk_release(chunks_take(&t->bytes), t->chunk_pool);
 	}
 	return 0;
 }
 
-/* Group commit: at most one flush in TURN_COMMIT_MS, unless somebody waits for it. */
+static int write_bytes(struct turn *t)
+{
+	if (!t->bytes.head)
+		return 0;
+	if (!spool_admits(t->host->spool, t->bytes.bytes))
+		return stopped(t, TURN_WRITE, error_set(&t->error, ERR_FULL, "the spool takes nothing more"));
+	int r = seal_bytes(t);
+	struct error ignored = {0};
+	int pushed = segment_push(t->segment, r < 0 ? &ignored : &t->error);
+	if (r == 0)
+		r = pushed;
+	if (segment_is_broken(t->segment))
+		return broken(t, TURN_WRITE, r);
+	return r < 0 ? stopped(t, TURN_WRITE, r) : 0;
+}
+
+/* Group commit: a flush when TURN_COMMIT_MS or TURN_COMMIT_BYTES are full, or somebody waits for it. */
 static int flush(struct turn *t)
 {
 	int64_t since = segment_unflushed_since_us(t->segment);
-	bool is_due = since && clock_monotonic_us() - since >= (int64_t)TURN_COMMIT_MS * 1000;
+	bool is_due = since && (clock_monotonic_us() - since >= (int64_t)TURN_COMMIT_MS * 1000 ||
+				segment_unflushed_bytes(t->segment) >= TURN_COMMIT_BYTES);
 	if (!segment_is_open(t->segment) || t->todo.end || !(t->todo.flush || is_due))
 		return 0;
 	int r = segment_flush(t->segment, &t->error);

@@ -7,8 +7,9 @@
 #include "intake.h"
 #include "segment.h"
 
-/* Longest time between the writing of a slot and its flush. */
-#define TURN_COMMIT_MS 200
+/* Longest time between the writing of a slot and its flush, and most bytes: a client waits with its window full. */
+#define TURN_COMMIT_MS	  200
+#define TURN_COMMIT_BYTES (2 * MIB)
 
 /* What the database says of a recording when it is opened. */
 struct turn_opening {

@@ -27,9 +27,10 @@ static void appended_pieces_read_back(void **state)
 		for (size_t at = 0; at < n; at += pieces[i])
 			assert_int_equal(sealed_appender_append(a, plain + at, MIN(pieces[i], n - at), NULL), 0);
 		assert_int_equal(sealed_appender_taken(a), n);
+		assert_int_equal(sealed_appender_push(a, NULL), 0);
 		assert_int_equal(sealed_appender_written(a), 11 * P);
 		assert_int_equal(sealed_appender_durable(a), 0);
-		assert_int_equal(slab_used(slab), 0); /* lent for the call only */
+		assert_int_equal(slab_used(slab), 0); /* given back */
 		assert_int_equal(sealed_appender_flush(a, NULL), 0);
 		assert_int_equal(sealed_appender_durable(a), 11 * P);
 		assert_int_equal(sealed_appender_finish(a, NULL), 0);
