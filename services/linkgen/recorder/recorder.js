@@ -124,7 +124,7 @@ function progress(event) {
 const MODES = {
 	preview: ["Ready when you are", "Nothing is recorded until you press Start.", "Preview"],
 	recording: ["Recording", "You can watch it before you send it.", "Recording"],
-	review: ["Watch it before you send it", "Nobody looks at it until you press Send.", "Your recording"],
+	review: ["Watch it before you send it", "Send it, or record again if it went wrong.", "Your recording"],
 };
 
 function mode(name) {
