@@ -114,7 +114,8 @@ describe("recorder page", () => {
 		await send();
 		const [take] = takes();
 		assert.equal(take.bytes.length, take.stop.bytes);
-		assert.ok(Math.abs(take.stop.duration_ms / 1000 - length) < 0.5, `${take.stop.duration_ms} ms, ${length} s`);
+		// the clock runs from the recorder's start; on a busy machine the first picture comes later
+		assert.ok(Math.abs(take.stop.duration_ms / 1000 - length) < 1.5, `${take.stop.duration_ms} ms, ${length} s`);
 		assert.ok(Math.abs((await decoded(take)) - length) < 0.5);
 		assert.equal(fake.sessions[0].consent.text, await text("consent"));
 		assert.deepEqual(await left(), [0, 0]);
