@@ -405,7 +405,7 @@ begin
 			 (select g.bytes from rushes.segment g where g.recording = c.recording and g.number = c.segment));
 end $$;
 
--- What a job's worker has to know, as one JSON object; fields by kind (see proto/messages/job-context.schema.json).
+-- What a job's worker has to know, as one JSON object: common fields, then those of its kind.
 create function rushes.job_context(p_job uuid, p_attempt integer) returns jsonb
 	language plpgsql stable security definer
 	set search_path = rushes, pg_temp
