@@ -99,9 +99,14 @@ build/fuzz/libcommon.a: $(COMMON_SRC:%.c=build/fuzz/obj/%.o)
 	@rm -f $@
 	$(Q)ar rcs $@ $^
 
-build/fuzz/%: build/fuzz/obj/tests/fuzz/%.o build/fuzz/libcommon.a
-	$(if $(Q),@echo "  LD  $@")
-	$(Q)clang $(FUZZ_FLAGS) -fsanitize=fuzzer -o $@ $^ $(LIBS)
+fuzz_extra = $(patsubst $(BUILD)/%,build/fuzz/obj/%,$(call test_extra,$(1)))
+
+define fuzz_rules
+$(2): $(patsubst %.c,build/fuzz/obj/%.o,$(1)) $(call fuzz_extra,$(1)) build/fuzz/libcommon.a
+	$$(if $$(Q),@echo "  LD  $$@")
+	$$(Q)clang $(FUZZ_FLAGS) -fsanitize=fuzzer -o $$@ $$^ $(LIBS)
+endef
+$(foreach t,$(FUZZ_SRC),$(eval $(call fuzz_rules,$(t),$(t:tests/fuzz/%.c=build/fuzz/%))))
 
 fuzz-build: $(FUZZ_BIN) ## build the fuzz targets into build/fuzz
 
