@@ -190,7 +190,9 @@ async function main() {
 	for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"]) {
 		process.once(signal, async () => {
 			endLine();
-			await stack.remove();
+			// what was about to start when the signal came may have started since
+			do await stack.remove();
+			while (runningIn(DIR).length > 0);
 			process.exit(130);
 		});
 	}
