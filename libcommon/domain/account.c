@@ -38,6 +38,9 @@ static const struct db_statement account_get_sql = {
 static const struct db_statement account_find_sql = {
     "account_find", "SELECT id FROM rushes.account WHERE id::text = lower($1) OR name = $1 LIMIT 5", 1};
 
+static const struct db_statement account_keys_sql = {"account_keys_sweep",
+						     "SELECT rushes.account_keys_sweep($1::integer)", 1};
+
 static const struct db_statement environment_set_sql = {"environment_set",
 							"SELECT rushes.environment_set($1, $2::uuid, $3, $4::jsonb)",
 							4};
@@ -113,6 +116,16 @@ int account_get(struct db *d, const struct uuid *id, json_t **ret, struct error 
 int account_find(struct db *d, const char *text, struct uuid *ret, struct error *e)
 {
 	return find_one(d, &account_find_sql, (const char *const[]){text}, "account", text, ret, e);
+}
+
+int account_keys_sweep(struct db_pool *p, unsigned limit, unsigned *ret_n, struct error *e)
+{
+	char text[DB_INT_BYTES];
+	_cleanup_(db_result_freep) struct db_result *rows = NULL;
+	int r = db_run(p, &account_keys_sql, (const char *const[]){db_param_int(limit, text)}, &rows, e);
+	if (r == 0)
+		*ret_n = (unsigned)db_int(rows, 0, 0);
+	return r;
 }
 
 int environment_set(struct db *d, const char *actor, const struct uuid *account, const char *name, json_t *settings,

@@ -28,6 +28,10 @@ int account_find(struct db *d, const char *text, struct uuid *ret, struct error 
 int environment_set(struct db *d, const char *actor, const struct uuid *account, const char *name, json_t *settings,
 		    struct uuid *ret, struct error *e) _must_check_;
 
+/* Destroys the keys of accounts that ended (closed, or expired and past their 28 days) and hold no recording any more,
+ * up to `limit`, each with its ledger entry. `*ret_n`: how many. */
+int account_keys_sweep(struct db_pool *p, unsigned limit, unsigned *ret_n, struct error *e) _must_check_;
+
 /* Whether the environment's files go to this target of the client. */
 int environment_target_set(struct db *d, const char *actor, const struct uuid *account, const struct uuid *environment,
 			   const struct uuid *target, bool on, struct error *e) _must_check_;

@@ -6,8 +6,7 @@
 #include <inttypes.h>
 #include <string.h>
 
-/* The gate: a database that is being restored decides nothing, and neither does a service whose clock is off. */
-static int check_gate(struct db_pool *db, struct error *e)
+int slice_gate(struct db_pool *db, struct error *e)
 {
 	static const struct db_statement st = {
 	    "slice_gate", "SELECT state, (extract(epoch FROM now) * 1000000)::bigint FROM rushes.service_gate()", 0};
@@ -60,7 +59,7 @@ int slice_sweep(struct db_pool *db, const char *slice, struct metrics *metrics, 
 	struct metric *decided = metrics_counter(metrics, "rushes_retention_decided_total",
 						 "Copies that a rule of this service's slice turned going.", labels);
 	*ret_decided = 0;
-	int r = check_gate(db, e);
+	int r = slice_gate(db, e);
 	if (r == 0)
 		r = look_at_brakes(db, slice, metrics, e);
 	for (size_t n = SLICE_BATCH; r == 0 && n >= SLICE_BATCH;) {

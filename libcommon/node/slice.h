@@ -13,6 +13,10 @@
 /* Copies decided by one statement. */
 #define SLICE_BATCH 100
 
+/* The gate before anything is deleted: 0 when the installation is open and the clocks agree. ERR_DENIED while they
+ * differ, ERR_RETRY while the installation is being restored or the database is away. Blocks: off the loop. */
+int slice_gate(struct db_pool *db, struct error *e) _must_check_;
+
 /* Looks at the brakes, then sweeps until nothing more is due. `slice` is the service's name: "ingest", "transcoder",
  * "storage-pusher", "janitor". Logs each decision with its ids. ERR_DENIED while the clocks differ, ERR_RETRY while the
  * installation is being restored or the database is away: then nothing was decided. Blocks: off the loop. */

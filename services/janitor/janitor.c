@@ -2,11 +2,14 @@
 
 #include "brake.h"
 #include "duty.h"
+#include "pauses.h"
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "domain/account.h"
 #include "domain/deletion.h"
 #include "domain/partition.h"
+#include "domain/retention.h"
 #include "node/slice.h"
 
 #include <inttypes.h>
@@ -17,10 +20,20 @@
 /* Overdue deletions that are told one by one; the metric counts all. */
 #define OVERDUE_LOG_MAX 50
 
+/* Recordings recomputed by one statement: each stays locked until it ends, so takes and sweeps wait that long at most.
+ */
+#define CHANGES_BATCH 500
+
+#define KEYS_BATCH    100
+#define KEYS_EVERY_MS ((int64_t)60000)
+
+/* A pause is an alarm: told soon, and the look costs next to nothing. */
+#define PAUSES_EVERY_MS ((int64_t)10000)
+
 #define PARTITIONS_EVERY_MS   ((int64_t)3600000)
 #define PARTITIONS_AHEAD_DAYS 3
 
-enum { DUTY_SWEEP, DUTY_WATCH, DUTY_PARTITIONS, DUTY_MAX };
+enum { DUTY_SWEEP, DUTY_CHANGES, DUTY_KEYS, DUTY_WATCH, DUTY_PAUSES, DUTY_PARTITIONS, DUTY_MAX };
 
 struct janitor {
 	const struct janitor_config *config;
@@ -32,15 +45,18 @@ struct janitor {
 	unsigned overdue_logged;
 	_Atomic unsigned overdue_recordings;
 	_Atomic bool is_braked;
+	_Atomic bool is_draining; /* long work ends at its next batch */
+	struct pauses *pauses;
 };
 
 #define OPTION(member) offsetof(struct janitor_config, member)
 
 const struct config_option janitor_options[] = {
     {"RUSHES_JANITOR_SWEEP_EVERY", CONFIG_DURATION, "2s", 100, 3600000, NULL, OPTION(sweep_every_ms),
-     "Time between two sweeps for copies and personal metadata that are due by the janitor's rules"},
+     "Time between two sweeps for copies and personal metadata that are due by the janitor's rules, and between two "
+     "looks for changed facts of accounts and environments"},
     {"RUSHES_JANITOR_WATCH_EVERY", CONFIG_DURATION, "10m", 1000, 86400000, NULL, OPTION(watch_every_ms),
-     "Time between two looks for deletions that are overdue"},
+     "Time between two looks for deletions that are overdue; pauses and keys are looked at as often, or more"},
     {"RUSHES_JANITOR_OVERDUE_AFTER", CONFIG_DURATION, "4d", 1000, (uint64_t)5 * 86400000, NULL,
      OPTION(overdue_after_ms), "Age at which a deletion that is not complete raises the alarm; 5 days is the promise"},
     {"RUSHES_JANITOR_KEEP_DAYS", CONFIG_UINT, "40", 35, 3650, NULL, OPTION(keep_days),
@@ -68,6 +84,43 @@ static int run_sweep(void *arg, uint64_t *ret_n, struct error *e)
 		*ret_n += r == 0 ? n : 0;
 	}
 	return r;
+}
+
+/* Plans, settings and lifecycle rules changed: the due dates of the recordings that are there follow. */
+static int run_changes(void *arg, uint64_t *ret_n, struct error *e)
+{
+	struct janitor *j = arg;
+	unsigned n = 1;
+	int r = 0;
+	while (r == 0 && n > 0 && !j->is_draining) {
+		r = retention_change_work(platform_db(j->platform), CHANGES_BATCH, &n, e);
+		*ret_n += r == 0 ? n : 0;
+	}
+	return r;
+}
+
+/* Nothing of an ended account is left: what its key opened once is nowhere, and shall open nowhere. */
+static int run_keys(void *arg, uint64_t *ret_n, struct error *e)
+{
+	struct janitor *j = arg;
+	struct db_pool *db = platform_db(j->platform);
+	if (j->is_braked)
+		return 0;
+	int r = slice_gate(db, e);
+	for (unsigned n = KEYS_BATCH; r == 0 && n == KEYS_BATCH && !j->is_draining;) {
+		r = account_keys_sweep(db, KEYS_BATCH, &n, e);
+		*ret_n += r == 0 ? n : 0;
+	}
+	if (r == 0 && *ret_n > 0)
+		log_info(NULL, "the keys of %" PRIu64 " accounts that ended are destroyed", *ret_n);
+	return r;
+}
+
+static int run_pauses(void *arg, uint64_t *ret_n, struct error *e)
+{
+	struct janitor *j = arg;
+	*ret_n = 1;
+	return pauses_look(j->pauses, platform_db(j->platform), e);
 }
 
 static void tell_overdue(void *arg, const struct deletion_overdue *o)
@@ -110,6 +163,7 @@ static json_t *debug(void *arg)
 	struct janitor *j = arg;
 	json_t *o =
 	    json_pack("{s:b, s:i}", "braked", (int)j->is_braked, "overdue_deletions", (int)j->overdue_recordings);
+	(void)json_object_set_new(o, "paused", pauses_state(j->pauses));
 	for (int i = 0; i < DUTY_MAX; i++)
 		if (j->duties[i])
 			(void)json_object_set_new(o, j->definitions[i].name, duty_state(j->duties[i]));
@@ -121,6 +175,12 @@ static int make_duties(struct janitor *j, struct error *e)
 	const struct janitor_config *c = j->config;
 	j->definitions[DUTY_SWEEP] =
 	    (struct duty_definition){"sweep", c->sweep_every_ms, MIN(c->sweep_every_ms, 1000), run_sweep, j};
+	j->definitions[DUTY_CHANGES] =
+	    (struct duty_definition){"changes", c->sweep_every_ms, MIN(c->sweep_every_ms, 1000), run_changes, j};
+	j->definitions[DUTY_KEYS] = (struct duty_definition){"account-keys", MIN(c->watch_every_ms, KEYS_EVERY_MS),
+							     MIN(c->watch_every_ms, 3000), run_keys, j};
+	j->definitions[DUTY_PAUSES] =
+	    (struct duty_definition){"pauses", MIN(c->watch_every_ms, PAUSES_EVERY_MS), 0, run_pauses, j};
 	j->definitions[DUTY_WATCH] =
 	    (struct duty_definition){"overdue-watch", c->watch_every_ms, MIN(c->watch_every_ms, 2000), run_watch, j};
 	j->definitions[DUTY_PARTITIONS] =
@@ -149,6 +209,9 @@ int janitor_start(struct service *s, const void *config, void **ret_state, struc
 	    metric_series(metrics_gauge(m, "rushes_janitor_braked",
 					"1 while nothing is deleted because this machine's clock jumped.", NULL),
 			  NULL);
+	r = pauses_new(m, &j->pauses, e);
+	if (r < 0)
+		return r;
 	platform_debug_add(j->platform, "janitor", debug, j);
 	return make_duties(j, e);
 }
@@ -165,6 +228,7 @@ static bool busy(void *arg)
 void janitor_drain(void *state)
 {
 	struct janitor *j = state;
+	j->is_draining = true;
 	for (int i = 0; i < DUTY_MAX; i++)
 		duty_stop(j->duties[i]);
 	platform_drain(j->platform, busy, j);
@@ -183,5 +247,6 @@ void janitor_stop(void *state)
 	platform_stop(j->platform);
 	for (int i = 0; i < DUTY_MAX; i++)
 		duty_free(j->duties[i]);
+	pauses_free(j->pauses);
 	free(j);
 }

@@ -5,8 +5,9 @@ int main(int argc, char **argv)
 {
 	static const struct service_definition definition = {
 	    .name = "janitor",
-	    .description = "Decides what people and the API deleted, removes personal metadata, and watches that every "
-			   "deletion ends in time.",
+	    .description =
+		"Decides what people, the API, ended accounts and lifecycle rules delete, removes personal metadata, "
+		"and watches that every deletion ends in time.",
 	    .schema = {{platform_options, janitor_options}, sizeof(struct janitor_config)},
 	    .start = janitor_start,
 	    .drain = janitor_drain,

@@ -91,6 +91,53 @@ describe("rushes-janitor", () => {
 		await until("the alarm ends", async () => (await metric("rushes_deletion_overdue")) === 0);
 	});
 
+	it("computes the dates of an account's recordings again when its plan changes", async () => {
+		const { recording } = await makeRecording();
+		const due = () => value(`select due_rule || ' ' || (due_at > now() + interval '28 days') from rushes.recording where id = '${recording}'`);
+		await sql(`select rushes.account_plan_set('test', '${account}', 'paid', now() + interval '2 days')`);
+		await until("it goes with the subscription", async () => (await due()) === "subscription-expired true");
+		await sql(`select rushes.account_plan_set('test', '${account}', 'paid', null)`);
+		await until("it stays", async () => (await due()) === "");
+		await until("nothing waits", async () => (await value("select count(*) from rushes.rules_change")) === "0");
+		assert.ok((await state()).changes.done >= 2);
+	});
+
+	it("destroys the key of a closed account, and not before its last recording is gone", async () => {
+		const [first, firstEnvironment] = [account, environment];
+		account = (await stack.ctl(["account", "create", "Leaving"])).id;
+		environment = (await stack.ctl(["env", "create", "Leaving", "support"])).id;
+		const { recording, copy } = await makeRecording();
+		const keys = () => value(`select count(*) from rushes.account_key where account = '${account}'`);
+		await sql(`select rushes.account_close('test', '${account}', 'the customer left')`);
+		await until("the copy is going", async () => (await value(`select state from rushes.copy where id = '${copy}'`)) === "going");
+		const before = (await state())["account-keys"].runs;
+		await until("it looked for keys again", async () => ((await state())?.["account-keys"].runs ?? 0) > before + 1);
+		assert.equal(await keys(), "1", "a recording is left");
+		await sql(`select rushes.copy_gone('${copy}', '${PLACE}', '{"unlinked": true}')`);
+		await until("the recording is deleted", async () => (await value(`select state from rushes.recording where id = '${recording}'`)) === "deleted");
+		await until("the key is gone", async () => (await keys()) === "0");
+		const entry = `account = '${account}' and recording is null and rule = 'account-closed'`;
+		assert.equal(await value(`select evidence->>'account_key' from rushes.ledger where ${entry}`), "destroyed");
+		[account, environment] = [first, firstEnvironment];
+	});
+
+	it("raises an alarm while a rule is paused, once", async () => {
+		const gauge = 'rushes_retention_paused{rule="replaced",place="*"}';
+		const lines = (level) => stack.log("janitor").filter((entry) => entry.level === level && entry.message.includes("rule replaced "));
+		await sql("select rushes.retention_pause_set('test', 'replaced', '*', 'a look at it')");
+		const [paused] = await until("it tells", async () => ((await state())?.paused ?? []).length === 1 && (await state())?.paused);
+		assert.equal(await metric(gauge), 1);
+		assert.deepEqual([paused.rule, paused.place, paused.by, paused.reason], ["replaced", "*", "test", "a look at it"]);
+		const runs = (await state()).pauses.runs;
+		await until("it looked again", async () => ((await state())?.pauses.runs ?? 0) > runs + 1);
+		assert.equal(lines("error").length, 1);
+		assert.match(lines("error")[0].message, /paused on \* since .* by test: a look at it; `rushesctl retention confirm`/);
+		await sql("select rushes.retention_pause_confirm('test', 'replaced', '*', 'seen')");
+		await until("it tells no more", async () => (await state())?.paused.length === 0);
+		assert.equal(await metric(gauge), 0);
+		assert.match(lines("info")[0].message, /works again on \*/);
+	});
+
 	it("makes the partitions of the next days and drops old ones", async () => {
 		const day = (offset) => value(`select to_char((now() at time zone 'UTC')::date + ${offset}, 'YYYYMMDD')`);
 		for (const table of ["job_done", "attempt", "event"])
