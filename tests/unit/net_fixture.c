@@ -286,3 +286,16 @@ void raw_close(struct raw *c)
 		(void)close(c->fd);
 	*c = (struct raw){.fd = -1};
 }
+
+struct tls_context *fixture_client_tls(const char *folder, const char *name, const char *ca)
+{
+	char certificate[64], key[64];
+	(void)snprintf(certificate, sizeof(certificate), "%s.pem", name ? name : "");
+	(void)snprintf(key, sizeof(key), "%s.key", name ? name : "");
+	_cleanup_(freep) char *c = name ? fixture_path(folder, certificate) : NULL;
+	_cleanup_(freep) char *k = name ? fixture_path(folder, key) : NULL;
+	_cleanup_(freep) char *a = fixture_path(folder, ca);
+	struct tls_context *t = NULL;
+	must(tls_client_new(&(struct tls_settings){c, k, a}, &t, NULL) == 0);
+	return t;
+}

@@ -48,4 +48,8 @@ size_t raw_read_all(struct raw *c, char *data, size_t n, int wait_ms);
 int raw_answer(struct raw *c, char *body, size_t n);
 void raw_close(struct raw *c);
 
+/* A client's context with the identity `name` of fixture_certificates(), or none for NULL, that trusts the file `ca`.
+ * The caller's. */
+struct tls_context *fixture_client_tls(const char *folder, const char *name, const char *ca);
+
 #endif
