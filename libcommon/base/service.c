@@ -158,6 +158,8 @@ static int harden(struct error *e)
 {
 	(void)umask(077);
 	(void)signal(SIGPIPE, SIG_IGN);
+	/* a limit on the size of files is an error of the write */
+	(void)signal(SIGXFSZ, SIG_IGN);
 	struct rlimit none = {0, 0};
 	if (setrlimit(RLIMIT_CORE, &none) < 0)
 		return error_set_errno(e, ERR_FATAL, errno, "cannot forbid core dumps");

@@ -6,13 +6,14 @@ import fs from "node:fs";
 import path from "node:path";
 import { after, before, describe, it } from "node:test";
 import { setTimeout as delay } from "node:timers/promises";
-import { makeAccount, makeLink, openSession, request } from "../../scripts/lib/journey.mjs";
+import { makeAccount, makeLink, openSession, request, tool } from "../../scripts/lib/journey.mjs";
 import { signalProcess, waitFor, waitGone } from "../../scripts/lib/process.mjs";
 import { ConnectionLost, StreamConnection, StreamError, sendRecording } from "../../scripts/lib/stream-client.mjs";
 import { advanceTime, testStack } from "../lib/harness.mjs";
 import { claimsOf, makeToken, readKey } from "../lib/tokens.mjs";
 
 const PAYLOAD = 65504;
+const KILLS = Number(process.env.INGEST_KILLS ?? 3);
 const sha256 = (bytes) => createHash("sha256").update(bytes).digest("hex");
 
 describe("ingest", () => {
@@ -191,7 +192,7 @@ describe("ingest", () => {
 		assert.equal((await recordingRow(ready.recording)).delete_rule, "discarded");
 	});
 
-	for (let time = 0; time < 3; time++) {
+	for (let time = 0; time < KILLS; time++) {
 		it(`loses no acknowledged byte to kill -9 (${time + 1})`, { timeout: 60_000 }, async () => {
 			const bytes = randomBytes(3_000_000);
 			const [authorization, take] = [await token(), randomUUID()];
@@ -206,7 +207,7 @@ describe("ingest", () => {
 			})();
 			for (let at = 0; at < 2_500_000; at += 50_000) {
 				connection.sendBytes(at, bytes.subarray(at, at + 50_000));
-				if (at % 500_000 === 0) await delay(20 * (time + 1));
+				if (at % 500_000 === 0) await delay(7 * (time % 12));
 			}
 			await waitFor("something is acknowledged", () => acked > 0);
 			await stack.kill("ingest");
@@ -218,6 +219,47 @@ describe("ingest", () => {
 			await holds(sent.recording, bytes);
 		});
 	}
+
+	it("loses nothing when it dies while a segment opens", { timeout: 120_000 }, async () => {
+		for (let ms = 0; ms <= 40; ms += 8) {
+			const bytes = randomBytes(150_000);
+			const [authorization, take] = [await token(), randomUUID()];
+			const { connection, ready } = await begin(authorization, take);
+			connection.sendBytes(0, bytes.subarray(0, 100_000));
+			await delay(ms);
+			await stack.kill("ingest");
+			connection.cut();
+			await stack.restart("ingest");
+			const sent = await sendRecording({ url: stack.ingestUrl, ca: stack.ca, token: authorization, id: take, bytes });
+			assert.equal(sent.recording, ready.recording);
+			await holds(sent.recording, bytes);
+		}
+	});
+
+	it("ends the segment at its last durable byte when the disk fails, and takes nothing more", { timeout: 60_000 }, async () => {
+		const bytes = randomBytes(1_500_000);
+		const [authorization, take] = [await token(), randomUUID()];
+		const { connection, ready } = await begin(authorization, take);
+		connection.sendBytes(0, bytes.subarray(0, 300_000));
+		const acked = await ackTo(connection, 4 * PAYLOAD);
+		await tool("prlimit", ["--pid", String(stack.services.ingest.pid), "--fsize=500000"]);
+		for (let at = 300_000; at < bytes.length; at += 100_000) connection.sendBytes(at, bytes.subarray(at, at + 100_000));
+		const error = await errorOf(connection);
+		assert.deepEqual([error.code, error.retry], ["storage-failed", true]);
+		await waitFor("the segment is closed", async () => (await segments(ready.recording))[0].state === "closed");
+		const [segment] = await segments(ready.recording);
+		assert.ok(Number(segment.bytes) >= acked);
+		assert.equal((await stack.admin("ingest", "/readyz")).status, 503);
+		const refused = connect(authorization);
+		await refused.opened;
+		refused.send({ type: "start", take: randomUUID() });
+		assert.equal((await errorOf(refused)).code, "full");
+		await stack.kill("ingest");
+		await stack.restart("ingest");
+		const sent = await sendRecording({ url: stack.ingestUrl, ca: stack.ca, token: authorization, id: take, bytes });
+		assert.deepEqual(sent.resumed, [Number(segment.bytes)]);
+		await holds(sent.recording, bytes);
+	});
 
 	it("closes segments on SIGTERM and tells the client to come again", { timeout: 60_000 }, async () => {
 		const bytes = randomBytes(100_000);
