@@ -348,6 +348,8 @@ static void turn_done(void *arg)
 	i->running = false;
 	i->busy++;
 	metric_add(i->set->bytes, (double)i->turn.written_bytes);
+	if (i->turn.flush_us > 0)
+		metric_observe(i->set->flushes, (double)i->turn.flush_us / 1e6);
 	if (i->clear)
 		clear_work(i);
 	i->clear = false;

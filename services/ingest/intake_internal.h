@@ -14,7 +14,7 @@ struct intakes {
 	bool draining;
 	struct intake *buckets[INTAKE_BUCKETS];
 	struct metric *saved, *failures;
-	struct metric_series *bytes;
+	struct metric_series *bytes, *flushes;
 };
 
 struct intake {

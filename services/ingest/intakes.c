@@ -37,6 +37,11 @@ int intakes_new(const struct intakes_options *o, struct intakes **ret, struct er
 	s->bytes = metric_series(metrics_counter(o->metrics, "rushes_ingest_bytes_total",
 						 "Bytes of recordings sealed and written.", NULL),
 				 NULL);
+	static const double seconds[] = {0.001, 0.005, 0.02, 0.1, 0.5, 2, 10};
+	s->flushes = metric_series(metrics_histogram(o->metrics, "rushes_ingest_flush_seconds",
+						     "What it took to make written slots durable.", NULL, seconds,
+						     ARRAY_SIZE(seconds)),
+				   NULL);
 	metrics_gauge_function(o->metrics, "rushes_ingest_recordings", "Recordings that are being received.", count_of,
 			       s);
 	metrics_gauge_function(o->metrics, "rushes_ingest_waiting_bytes", "Buffers that wait to be sealed and written.",

@@ -90,7 +90,9 @@ static int flush(struct turn *t)
 				segment_unflushed_bytes(t->segment) >= TURN_COMMIT_BYTES);
 	if (!segment_is_open(t->segment) || t->todo.end || !(t->todo.flush || is_due))
 		return 0;
+	int64_t begun = clock_monotonic_us();
 	int r = segment_flush(t->segment, &t->error);
+	t->flush_us = clock_monotonic_us() - begun;
 	if (r < 0)
 		return broken(t, TURN_WRITE, r);
 	t->todo.flush = false;
@@ -171,6 +173,7 @@ void turn_run(struct turn *t)
 	t->code = NULL;
 	t->is_disk = false;
 	t->written_bytes = 0;
+	t->flush_us = 0;
 	t->error = (struct error){0};
 	t->opened = t->saved = t->discarded = false;
 	if (t->todo.discard) {

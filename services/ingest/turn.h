@@ -59,7 +59,8 @@ struct turn {
 	struct turn_opening opening;
 	uint64_t durable; /* offset in the recording */
 	uint64_t written_bytes;
-	int result; /* 0 or the class of the error that stopped the turn */
+	int64_t flush_us; /* what a flush took; 0: there was none */
+	int result;	  /* 0 or the class of the error that stopped the turn */
 	enum turn_step step;
 	bool is_disk;	  /* the disk failed: the segment was ended at its last durable byte */
 	const char *code; /* a documented code that fits better than the class, or NULL */

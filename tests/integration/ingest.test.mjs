@@ -10,6 +10,7 @@ import { makeAccount, makeLink, openSession, request, tool } from "../../scripts
 import { signalProcess, waitFor, waitGone } from "../../scripts/lib/process.mjs";
 import { ConnectionLost, StreamConnection, StreamError, sendRecording } from "../../scripts/lib/stream-client.mjs";
 import { advanceTime, testStack } from "../lib/harness.mjs";
+import { dataKey, openSealed } from "../lib/sealed-reader.mjs";
 import { claimsOf, makeToken, readKey } from "../lib/tokens.mjs";
 
 const PAYLOAD = 65504;
@@ -90,6 +91,26 @@ describe("ingest", () => {
 			const sealed = fs.readFileSync(file);
 			for (let at = 0; at + 64 <= bytes.length; at += 4096) assert.equal(sealed.indexOf(bytes.subarray(at, at + 64)), -1);
 		}
+	});
+
+	it("writes files that a reader made from the format's page opens", async () => {
+		const bytes = randomBytes(2 * PAYLOAD + 12_345);
+		const sent = await sendRecording({ url: stack.ingestUrl, ca: stack.ca, token: await token(), bytes });
+		const [copy] = await stack.postgres.query(`SELECT id, location FROM rushes.copy WHERE recording = '${sent.recording}'`);
+		const sealed = fs.readFileSync(path.join(stack.spoolPath("ingest"), copy.location));
+		const key = await dataKey(stack, sent.recording);
+		const { header, plain } = openSealed(sealed, key);
+		assert.deepEqual(plain, bytes);
+		assert.deepEqual(
+			[header.kind, header.account, header.recording, header.copy, header.segment],
+			["raw-segment", account.account, sent.recording, copy.id, 0],
+		);
+		for (const at of [16, 5000, sealed.length - 1]) {
+			const changed = Buffer.from(sealed);
+			changed[at] ^= 1;
+			assert.throws(() => openSealed(changed, key));
+		}
+		assert.throws(() => openSealed(sealed.subarray(0, 4096 + 65536), key));
 	});
 
 	it("acknowledges full slots only, and the rest at a pause", async () => {
