@@ -24,7 +24,7 @@ HARDEN := -fPIE -fvisibility=hidden -fstack-protector-strong -fstack-clash-prote
 WARN := -Wall -Wextra -Werror -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wpointer-arith -Wvla -Wundef \
 	-Wformat=2 -Wwrite-strings -Wimplicit-fallthrough
 OPT ?= $(if $(SAN),-O1,-O2)
-CFLAGS += -std=gnu17 $(OPT) -g $(WARN) $(HARDEN) $(if $(SAN),-fsanitize=$(SAN) -fno-omit-frame-pointer -fno-sanitize-recover=all)
+CFLAGS += -std=gnu17 $(OPT) -g $(WARN) $(HARDEN) $(if $(SAN),-fsanitize=$(SAN) -DRUSHES_SANITIZED -fno-omit-frame-pointer -fno-sanitize-recover=all)
 LDFLAGS += -pie -Wl,-z,relro,-z,now,-z,noexecstack $(if $(SAN),-fsanitize=$(SAN))
 LIBS := $(shell pkg-config --libs $(PKGS)) -lnats -lhttp_parser -lpthread
 AVLIBS := $(shell pkg-config --libs $(AVPKGS)) -lm

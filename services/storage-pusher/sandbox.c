@@ -80,7 +80,7 @@ int sandbox_enter(struct error *e)
 		{RLIMIT_CORE, 0},
 		{RLIMIT_NOFILE, DESCRIPTORS_MAX},
 /* a sanitizer maps far more than it uses */
-#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
+#ifndef RUSHES_SANITIZED
 		{RLIMIT_AS, SANDBOX_MEMORY_BYTES},
 #endif
 	};
