@@ -67,7 +67,10 @@ const OWN = {
 		RUSHES_VAULT_SECRET_KEY_FILE: stack.keyFile("vault"),
 		RUSHES_PUSHER_SLOTS: "4",
 	}),
-	janitor: () => ({}),
+	janitor: (stack) => ({
+		RUSHES_LEDGER_SIGN_KEY_FILE: stack.keyFile("ledger-sign"),
+		RUSHES_LEDGER_TARGET: `file:${stack.ledgerPath()}`,
+	}),
 };
 
 /** The environment of a service, with what a test changes (`stack.overrides[service]`) on top. */

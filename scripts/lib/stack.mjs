@@ -107,6 +107,11 @@ export class Stack {
 		return path.join(this.dir, "spool", service);
 	}
 
+	/** The folder of the ledger target: sealed batches outside PostgreSQL. */
+	ledgerPath() {
+		return path.join(this.dir, "ledger");
+	}
+
 	/** Makes certificates, keys and the servers' files, starts the servers and migrates the schema. */
 	async prepare() {
 		this.ports = this.fixedPorts;
@@ -119,7 +124,7 @@ export class Stack {
 		this.linkgenUrl = `https://localhost:${this.ports.linkgen}`;
 
 		fs.mkdirSync(this.dir, { recursive: true });
-		for (const name of ["keys", "secrets", "spool"]) fs.mkdirSync(path.join(this.dir, name), { mode: 0o700 });
+		for (const name of ["keys", "secrets", "spool", "ledger"]) fs.mkdirSync(path.join(this.dir, name), { mode: 0o700 });
 		for (const service of ["ingest", "transcoder"]) fs.mkdirSync(this.spoolPath(service), { mode: 0o700 });
 		fs.mkdirSync(this.storage, { recursive: true, mode: 0o700 });
 		this.certificates = makeCertificates(path.join(this.dir, "certificates"));

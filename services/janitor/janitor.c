@@ -3,6 +3,7 @@
 #include "brake.h"
 #include "duty.h"
 #include "pauses.h"
+#include "sealing.h"
 
 #include "base/clock.h"
 #include "base/log.h"
@@ -33,13 +34,24 @@
 #define PARTITIONS_EVERY_MS   ((int64_t)3600000)
 #define PARTITIONS_AHEAD_DAYS 3
 
-enum { DUTY_SWEEP, DUTY_CHANGES, DUTY_KEYS, DUTY_WATCH, DUTY_PAUSES, DUTY_PARTITIONS, DUTY_MAX };
+enum {
+	DUTY_SWEEP,
+	DUTY_CHANGES,
+	DUTY_KEYS,
+	DUTY_WATCH,
+	DUTY_PAUSES,
+	DUTY_PARTITIONS,
+	DUTY_SEAL,
+	DUTY_PUBLISH,
+	DUTY_MAX
+};
 
 struct janitor {
 	const struct janitor_config *config;
 	struct platform *platform;
 	struct duty_definition definitions[DUTY_MAX];
 	struct duty *duties[DUTY_MAX];
+	struct sealing *sealing;
 	struct brake brake; /* of the sweep's thread; one run at a time */
 	struct metric_series *overdue, *braked;
 	unsigned overdue_logged;
@@ -61,6 +73,12 @@ const struct config_option janitor_options[] = {
      OPTION(overdue_after_ms), "Age at which a deletion that is not complete raises the alarm; 5 days is the promise"},
     {"RUSHES_JANITOR_KEEP_DAYS", CONFIG_UINT, "40", 35, 3650, NULL, OPTION(keep_days),
      "Days that finished jobs, attempts and events are kept; failed deliveries are judged by them for up to 32"},
+    {"RUSHES_LEDGER_SIGN_KEY_FILE", CONFIG_PATH, NULL, 0, 0, NULL, OPTION(ledger_sign_key_file),
+     "Key file (ledger-sign) whose first key signs the ledger's batches; read again at each"},
+    {"RUSHES_LEDGER_TARGET", CONFIG_STRING, "", 0, 0, NULL, OPTION(ledger_target),
+     "Where sealed batches of the ledger are kept outside PostgreSQL: file:/folder, which must exist"},
+    {"RUSHES_LEDGER_SEAL_EVERY", CONFIG_DURATION, "10s", 100, 60000, NULL, OPTION(ledger_seal_every_ms),
+     "Time between two sealings of new ledger entries, and between two looks for batches to bring to the target"},
     {0},
 };
 
@@ -185,6 +203,10 @@ static int make_duties(struct janitor *j, struct error *e)
 	    (struct duty_definition){"overdue-watch", c->watch_every_ms, MIN(c->watch_every_ms, 2000), run_watch, j};
 	j->definitions[DUTY_PARTITIONS] =
 	    (struct duty_definition){"partitions", PARTITIONS_EVERY_MS, 0, run_partitions, j};
+	j->definitions[DUTY_SEAL] =
+	    (struct duty_definition){"ledger-seal", c->ledger_seal_every_ms, 500, sealing_seal, j->sealing};
+	j->definitions[DUTY_PUBLISH] =
+	    (struct duty_definition){"ledger-publish", c->ledger_seal_every_ms, 1000, sealing_publish, j->sealing};
 	int r = 0;
 	for (int i = 0; i < DUTY_MAX && r == 0; i++)
 		r = duty_new(j->platform, &j->definitions[i], &j->duties[i], e);
@@ -213,7 +235,8 @@ int janitor_start(struct service *s, const void *config, void **ret_state, struc
 	if (r < 0)
 		return r;
 	platform_debug_add(j->platform, "janitor", debug, j);
-	return make_duties(j, e);
+	r = sealing_new(j->platform, j->config->ledger_sign_key_file, j->config->ledger_target, &j->sealing, e);
+	return r < 0 ? r : make_duties(j, e);
 }
 
 static bool busy(void *arg)
@@ -248,5 +271,6 @@ void janitor_stop(void *state)
 	for (int i = 0; i < DUTY_MAX; i++)
 		duty_free(j->duties[i]);
 	pauses_free(j->pauses);
+	sealing_free(j->sealing);
 	free(j);
 }

@@ -10,6 +10,9 @@ struct janitor_config {
 	int64_t watch_every_ms;
 	int64_t overdue_after_ms;
 	uint64_t keep_days;
+	char *ledger_sign_key_file;
+	char *ledger_target; /* "": none */
+	int64_t ledger_seal_every_ms;
 };
 
 extern const struct config_option janitor_options[];
