@@ -77,11 +77,11 @@ int sandbox_enter(struct error *e)
 		__rlimit_resource_t what;
 		rlim_t limit;
 	} limits[] = {
-		{RLIMIT_CORE, 0},
-		{RLIMIT_NOFILE, DESCRIPTORS_MAX},
+	    {RLIMIT_CORE, 0},
+	    {RLIMIT_NOFILE, DESCRIPTORS_MAX},
 /* a sanitizer maps far more than it uses */
 #ifndef RUSHES_SANITIZED
-		{RLIMIT_AS, SANDBOX_MEMORY_BYTES},
+	    {RLIMIT_AS, SANDBOX_MEMORY_BYTES},
 #endif
 	};
 	for (size_t i = 0; i < ARRAY_SIZE(limits); i++)
