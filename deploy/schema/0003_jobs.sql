@@ -274,7 +274,30 @@ begin
 	return query select * from rushes.job_failed_locked(v_job, 'failed', left(p_class, 32), left(p_error, 2000), p_never);
 end $$;
 
--- Leases that ran out: the worker died or hangs. Each counts as a failed attempt. Returns how many.
+-- How often a job whose worker died is due again at once and at no cost.
+create function rushes.free_abandonments() returns integer
+	language sql immutable
+	as $$ select 3 $$;
+
+-- A worker that died or hangs says nothing about its job: it is due again at once, as if its message had been lost. A job that
+-- goes on killing its workers comes to an end all the same: then each counts as a failed attempt. The job is locked.
+create function rushes.job_abandoned_locked(p_job rushes.job, p_error text) returns void
+	language plpgsql
+	as $$
+begin
+	if p_job.attempt - p_job.failures > rushes.free_abandonments() then
+		perform rushes.job_failed_locked(p_job, 'lease-expired', 'retry', p_error, false);
+		return;
+	end if;
+	update rushes.job
+	set state = 'queued', worker = null, lease_until = null, next_attempt_at = rushes.rushes_now(), last_error = p_error
+	where id = p_job.id;
+	insert into rushes.attempt (day, job, recording, number, worker, started_at, ended_at, outcome, class, error)
+	values ((rushes.rushes_now() at time zone 'UTC')::date, p_job.id, p_job.recording, p_job.attempt, p_job.worker,
+		p_job.started_at, rushes.rushes_now(), 'lease-expired', 'retry', p_error);
+end $$;
+
+-- Leases that ran out. Returns how many.
 create function rushes.job_expire_leases(p_kind text, p_limit integer) returns integer
 	language plpgsql security definer
 	set search_path = rushes, pg_temp
@@ -295,8 +318,34 @@ begin
 		where j.id = v_candidate.id and j.state = 'running' and j.lease_until < rushes.rushes_now()
 		for update skip locked;
 		continue when not found;
-		perform rushes.job_failed_locked(v_job, 'lease-expired', 'retry',
-			'the worker''s lease ran out: it died or hangs', false);
+		perform rushes.job_abandoned_locked(v_job, 'the worker''s lease ran out: it died or hangs');
+		v_count := v_count + 1;
+	end loop;
+	return v_count;
+end $$;
+
+-- The jobs of a process that held the same spool before: the spool's lock proves that it is dead, so nobody waits for its
+-- leases. p_worker is the new process's <service>/<spool>#<process>. Returns how many.
+create function rushes.job_release_dead(p_kind text, p_worker text) returns integer
+	language plpgsql security definer
+	set search_path = rushes, pg_temp
+	as $$
+declare
+	v_candidate record;
+	v_job rushes.job;
+	v_count integer := 0;
+begin
+	for v_candidate in
+		select j.id, j.recording from rushes.job j
+		where j.state = 'running' and j.kind = p_kind and j.worker <> p_worker
+		  and split_part(j.worker, '#', 1) = split_part(p_worker, '#', 1)
+		order by j.recording
+	loop
+		perform from rushes.recording where id = v_candidate.recording for update;
+		select * into v_job from rushes.job j
+		where j.id = v_candidate.id and j.state = 'running' and j.worker <> p_worker for update;
+		continue when not found;
+		perform rushes.job_abandoned_locked(v_job, 'its worker ended without a word');
 		v_count := v_count + 1;
 	end loop;
 	return v_count;

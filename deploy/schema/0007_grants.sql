@@ -15,7 +15,7 @@ grant execute on function rushes.event_unpublished(integer), rushes.event_publis
 grant execute on function
 	rushes.job_claim(uuid, text, text, text, uuid, interval), rushes.job_beat(text, uuid[], integer[], interval),
 	rushes.job_hand_back(uuid, integer, text), rushes.job_failed(uuid, integer, text, text, boolean),
-	rushes.job_expire_leases(text, integer), rushes.job_watch_nodes(text),
+	rushes.job_expire_leases(text, integer), rushes.job_release_dead(text, text), rushes.job_watch_nodes(text),
 	rushes.job_publish_due(text, interval, integer), rushes.job_context(uuid, integer)
 	to rushes_transcoder, rushes_pusher;
 

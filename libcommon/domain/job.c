@@ -159,6 +159,16 @@ int job_expire_leases(struct db_pool *p, enum job_kind k, unsigned limit, unsign
 	return r;
 }
 
+int job_release_dead(struct db_pool *p, enum job_kind k, const char *worker, unsigned *ret_released, struct error *e)
+{
+	static const struct db_statement st = {"job_release_dead", "SELECT rushes.job_release_dead($1, $2)", 2};
+	_cleanup_(db_result_freep) struct db_result *rows = NULL;
+	int r = db_run(p, &st, (const char *[]){job_kind_to_string(k), worker}, &rows, e);
+	if (r == 0)
+		*ret_released = (unsigned)db_int(rows, 0, 0);
+	return r;
+}
+
 int job_watch_nodes(struct db_pool *p, enum job_kind k, struct error *e)
 {
 	static const struct db_statement st = {"job_watch_nodes", "SELECT FROM rushes.job_watch_nodes($1)", 1};

@@ -91,6 +91,11 @@ int job_hand_back(struct db_pool *p, const struct job *j, const char *reason, st
 int job_expire_leases(struct db_pool *p, enum job_kind k, unsigned limit, unsigned *ret_expired,
 		      struct error *e) _must_check_;
 
+/* Queues what an earlier process on the same spool left running: the spool's lock proves that it is dead. `worker` is
+ * the name of the own leases. */
+int job_release_dead(struct db_pool *p, enum job_kind k, const char *worker, unsigned *ret_released,
+		     struct error *e) _must_check_;
+
 /* Moves jobs between queued and waiting-for-node as their spools fall silent and come back. */
 int job_watch_nodes(struct db_pool *p, enum job_kind k, struct error *e) _must_check_;
 

@@ -138,8 +138,10 @@ static int turn(struct keeper *k, struct error *e)
 		r = sweep(k, e);
 	/* a clock that is off stops decisions, not the removal of what was decided */
 	if (r == 0 || r == ERR_DENIED) {
-		int going = remove_going(k, r == 0 ? e : NULL);
-		r = r == 0 ? going : r;
+		struct error removal = {0};
+		int going = remove_going(k, &removal);
+		if (r == 0 && going < 0)
+			r = error_set(e, going, "%s", removal.text);
 	}
 	if (r == 0 && is_due(&k->reconcile_due, RECONCILE_MS))
 		return reconcile_all(k, true, e);

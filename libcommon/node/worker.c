@@ -154,6 +154,19 @@ static void line_free(struct worker_line *line)
 	free(line);
 }
 
+/* Nobody has to wait for the leases of a process that held the own spool before this one. */
+static int release_dead(struct worker *w, enum job_kind k, struct error *e)
+{
+	unsigned released = 0;
+	if (uuid_is_zero(&w->node))
+		return 0;
+	int r = job_release_dead(w->db, k, w->name, &released, e);
+	if (r == 0 && released > 0)
+		log_info(NULL, "%u jobs of kind %s that an earlier process left running are queued again", released,
+			 job_kind_to_string(k));
+	return r;
+}
+
 int worker_add(struct worker *w, const struct worker_kind *k, struct error *e)
 {
 	assert(k->kind < JOB_KIND_MAX && !w->lines[k->kind]);
@@ -168,6 +181,8 @@ int worker_add(struct worker *w, const struct worker_kind *k, struct error *e)
 	line->stats.slots = k->slots;
 	line->slots = calloc(k->slots, sizeof(*line->slots));
 	int r = line->slots ? 0 : error_nomem(e);
+	if (r == 0)
+		r = release_dead(w, k->kind, e);
 	if (r == 0 && w->bus)
 		r = start_consumer(w, line, e);
 	if (r < 0) {

@@ -89,12 +89,18 @@ async function insertJobs(n, what) {
 
 const instruct = (job, what) => sql(`UPDATE probe.instruction SET what = '${what}' WHERE job = '${job}'`);
 /** Lets the running attempt lose its lease, against the beats of a worker that lives. */
-async function loseLease(job, failures) {
+async function loseLease(job, times) {
 	await waitFor("the lease has run out", async () => {
 		await sql(`UPDATE rushes.job SET lease_until = now() - interval '1 s' WHERE id = '${job}' AND state = 'running'`);
-		return (await rows(`SELECT failures = ${failures} AS ok FROM rushes.job WHERE id = '${job}'`))[0].ok;
+		return (
+			await rows(`SELECT count(*) >= ${times} AS ok FROM rushes.attempt WHERE job = '${job}' AND outcome = 'lease-expired'`)
+		)[0].ok;
 	});
 }
+
+/** How often a job whose worker died is due again at once; with 0 the schedule's wait holds it back. */
+const abandonFree = (times) =>
+	sql(`CREATE OR REPLACE FUNCTION rushes.free_abandonments() RETURNS integer LANGUAGE sql IMMUTABLE AS 'SELECT ${times}'`);
 
 const makeDue = (job) => sql(`UPDATE rushes.job SET next_attempt_at = now() WHERE id = '${job}'`);
 const notes = (job) => rows(`SELECT what, attempt, pid FROM probe.note WHERE job = '${job}' ORDER BY at`);
@@ -185,6 +191,8 @@ describe("job engine", { concurrency: 1 }, () => {
 	});
 
 	it("fences a worker that lost its lease", async () => {
+		// the next attempt must not begin before it is told what to do
+		await abandonFree(0);
 		const [{ job }] = await insertJobs(1, "stale");
 		await waitBegun(job);
 		await loseLease(job, 1);
@@ -199,6 +207,7 @@ describe("job engine", { concurrency: 1 }, () => {
 		await makeDue(job);
 		await waitDone([{ job }]);
 		assert.deepEqual(await finished(job), [{ state: "done", attempt: 3, failures: 2 }]);
+		await abandonFree(3);
 	});
 
 	it("stops the work on a recording that is deleted", async () => {
@@ -250,7 +259,6 @@ describe("job engine", { concurrency: 1 }, () => {
 		await instruct(job, "done");
 		// the publishers' leases may have been the dead one's
 		await loseLease(job, 1);
-		await makeDue(job);
 		await waitDone([{ job }]);
 		const outcomes = await rows(`SELECT outcome FROM rushes.attempt WHERE job = '${job}' ORDER BY number`);
 		assert.deepEqual(outcomes, [{ outcome: "lease-expired" }, { outcome: "done" }]);

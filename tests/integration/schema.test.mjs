@@ -95,16 +95,36 @@ test("a stale worker changes nothing", async () => {
 	await call("file_copy_begin", first.id, first.attempt, TRANSCODER, "raw", copy, "x");
 	await advance("31 s");
 	assert.equal(await value("select rushes.job_expire_leases('copy', 10)"), "1");
-	await advance("2 min");
 	const second = await claim("copy", take.job);
 	assert.equal(second.attempt, first.attempt + 1);
-	assert.equal(second.failures, 1, "a lease that ran out is a failed attempt");
 	assert.equal(await refusal("copy_job_done", first.id, first.attempt, copy, 100, `\\x${HASH}`, {}), "RU001");
 	assert.equal(await refusal("job_failed", first.id, first.attempt, "retry", "late", false), "RU001");
 	assert.deepEqual(await call("job_beat", WORKER, [first.id], [first.attempt], "30 s").catch(() => []), []);
 	// the new attempt's own copy replaces the one that the stale worker began
 	await call("file_copy_begin", second.id, second.attempt, TRANSCODER, "raw", uuid(), "y");
 	assert.equal((await rows(take.recording)).find((c) => c.id === copy).state, "going");
+});
+
+test("a dead worker costs its job nothing, until the job has killed three", async () => {
+	const take = await saved(await environment());
+	for (let n = 1; n <= 4; n++) {
+		const job = await claim("copy", take.job);
+		assert.equal(job.failures, 0);
+		await advance("31 s");
+		await call("job_expire_leases", "copy", 10);
+	}
+	assert.equal(await claim("copy", take.job), undefined, "the fourth was a failed attempt");
+	await advance("2 min");
+	assert.equal((await claim("copy", take.job)).failures, 1);
+});
+
+test("a spool that starts again does not wait for the leases of its former process", async () => {
+	const take = await saved(await environment());
+	await claim("copy", take.job, `transcoder/${TRANSCODER}#old`);
+	assert.equal((await one("job_release_dead", "copy", `transcoder/somebody#new`)).job_release_dead, 0);
+	assert.equal((await one("job_release_dead", "copy", `transcoder/${TRANSCODER}#old`)).job_release_dead, 0, "not its own");
+	assert.equal((await one("job_release_dead", "copy", `transcoder/${TRANSCODER}#new`)).job_release_dead, 1);
+	assert.equal((await claim("copy", take.job)).failures, 0);
 });
 
 test("a job that is handed back loses no attempt", async () => {
