@@ -131,8 +131,9 @@ export class Postgres {
 
 	/** Runs SQL as the superuser through the private socket. Returns psql's unaligned output. */
 	async psql(sql, { database = "rushes", args = [] } = {}) {
+		// not the wrapper that Debian has in the path: it starts Perl
 		const child = run(
-			"psql",
+			`${BIN}/psql`,
 			[
 				"-X",
 				"-q",
