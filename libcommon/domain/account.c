@@ -2,6 +2,7 @@
 
 #include "domain/access_code.h"
 #include "domain/find.h"
+#include "domain/moment.h"
 #include "store/db_json.h"
 
 #include <string.h>
@@ -26,6 +27,8 @@ static const struct db_statement account_get_sql = {
     "SELECT row_to_json(t)::text FROM ("
     " SELECT a.id, a.name, a.region, a.hash, a.zone, a.plan, a.trial_ends_at, a.paid_until, a.closed_at,"
     "  a.operator_may_read, a.rules_version, a.created_at,"
+    "  coalesce(a.closed_at, rushes.midnight_after_28_days(CASE a.plan WHEN 'trial' THEN a.trial_ends_at"
+    "   ELSE a.paid_until END)) AS recordings_due_at,"
     "  (SELECT coalesce(json_agg(e.name ORDER BY e.name), '[]') FROM rushes.environment e WHERE e.account = a.id)"
     "   AS environments,"
     "  (SELECT coalesce(json_agg(g.name ORDER BY g.name), '[]') FROM rushes.target g"
@@ -37,6 +40,12 @@ static const struct db_statement account_get_sql = {
 
 static const struct db_statement account_find_sql = {
     "account_find", "SELECT id FROM rushes.account WHERE id::text = lower($1) OR name = $1 LIMIT 5", 1};
+
+static const struct db_statement account_plan_sql = {
+    "account_plan_set", "SELECT rushes.account_plan_set($1, $2::uuid, $3, " MOMENT_SQL("$4") ")", 4};
+
+static const struct db_statement account_close_sql = {"account_close", "SELECT rushes.account_close($1, $2::uuid, $3)",
+						      3};
 
 static const struct db_statement account_keys_sql = {"account_keys_sweep",
 						     "SELECT rushes.account_keys_sweep($1::integer)", 1};
@@ -116,6 +125,21 @@ int account_get(struct db *d, const struct uuid *id, json_t **ret, struct error 
 int account_find(struct db *d, const char *text, struct uuid *ret, struct error *e)
 {
 	return find_one(d, &account_find_sql, (const char *const[]){text}, "account", text, ret, e);
+}
+
+int account_plan_set(struct db *d, const char *actor, const struct uuid *id, const char *plan, const char *expires,
+		     struct error *e)
+{
+	char text[UUID_TEXT_BYTES];
+	uuid_format(id, text);
+	return db_query(d, &account_plan_sql, (const char *const[]){actor, text, plan, expires}, NULL, e);
+}
+
+int account_close(struct db *d, const char *actor, const struct uuid *id, const char *reason, struct error *e)
+{
+	char text[UUID_TEXT_BYTES];
+	uuid_format(id, text);
+	return db_query(d, &account_close_sql, (const char *const[]){actor, text, reason}, NULL, e);
 }
 
 int account_keys_sweep(struct db_pool *p, unsigned limit, unsigned *ret_n, struct error *e)

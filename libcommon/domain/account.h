@@ -28,6 +28,16 @@ int account_find(struct db *d, const char *text, struct uuid *ret, struct error 
 int environment_set(struct db *d, const char *actor, const struct uuid *account, const char *name, json_t *settings,
 		    struct uuid *ret, struct error *e) _must_check_;
 
+/* Renews, changes or ends a plan ("trial", "paid"). `expires` as domain/moment.h reads it; NULL: without an end. The
+ * due dates of what is there follow. ERR_NOTFOUND when the account is closed or does not exist. */
+int account_plan_set(struct db *d, const char *actor, const struct uuid *id, const char *plan, const char *expires,
+		     struct error *e) _must_check_;
+
+/* Ends an account: its links and sessions open nothing any more, its recordings go at once, and behind the last one its
+ * key. `reason` is kept in the audit. ERR_NOTFOUND as above. */
+int account_close(struct db *d, const char *actor, const struct uuid *id, const char *reason,
+		  struct error *e) _must_check_;
+
 /* Destroys the keys of accounts that ended (closed, or expired and past their 28 days) and hold no recording any more,
  * up to `limit`, each with its ledger entry. `*ret_n`: how many. */
 int account_keys_sweep(struct db_pool *p, unsigned limit, unsigned *ret_n, struct error *e) _must_check_;

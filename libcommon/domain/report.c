@@ -19,26 +19,6 @@ static const struct db_statement recordings_sql = {
 static const struct db_statement recording_sql = {"report_recording",
 						  "SELECT rushes.recording_get(NULL::uuid, $1::uuid)::text", 1};
 
-static const struct db_statement explanation_sql = {
-    "report_explanation",
-    "SELECT json_build_object('id', r.id, 'state', r.state, 'held', r.held, 'delete_rule', r.delete_rule,"
-    " 'deleting_at', r.deleting_at, 'personal_due_at', r.personal_due_at,"
-    " 'paused', (SELECT coalesce(json_agg(row_to_json(p)), '[]') FROM rushes.retention_pause p),"
-    " 'copies', (SELECT coalesce(json_agg(json_build_object("
-    "   'id', c.id, 'what', coalesce(c.kind, 'segment ' || c.segment), 'place', rushes.copy_place(c),"
-    "   'service', n.service, 'target', g.name, 'owner', coalesce(g.owner, 'ours'), 'state', c.state,"
-    "   'due_at', c.due_at, 'rule', c.rule, 'takes', u.takes, 'due', u.due, 'slice', u.slice,"
-    "   'waits_for', (SELECT coalesce(json_agg(DISTINCT j.kind), '[]') FROM rushes.job j WHERE j.recording = r.id"
-    "     AND ((j.kind = 'copy' AND c.segment IS NOT NULL)"
-    "       OR (j.kind = 'convert' AND c.kind = 'raw' AND c.node IS NOT NULL)"
-    "       OR (j.kind = 'push' AND c.node IS NOT NULL AND j.file_kind = c.kind)"
-    "       OR (j.kind = 'delete' AND j.copy = c.id)))"
-    "  ) ORDER BY c.created_at, c.id), '[]')"
-    "  FROM rushes.copy c LEFT JOIN rushes.node n ON n.id = c.node LEFT JOIN rushes.target g ON g.id = c.target"
-    "  LEFT JOIN rushes.retention_rule u ON u.name = c.rule WHERE c.recording = r.id))::text"
-    " FROM rushes.recording r WHERE r.id = $1::uuid",
-    1};
-
 #define JOB_COLUMNS \
 	"j.id, j.kind, j.account, j.recording, j.file_kind, g.name AS target, j.node, j.state, j.attempt, j.failures,"
 
@@ -86,17 +66,6 @@ static const struct db_statement nodes_sql = {
     " FROM rushes.node n) t",
     0};
 
-static const struct db_statement rules_sql = {
-    "report_rules",
-    "SELECT coalesce(json_agg(t ORDER BY t.slice, t.name), '[]')::text FROM ("
-    " SELECT u.name, u.slice, u.whole, u.by_person, u.takes, u.due,"
-    "  (SELECT coalesce(json_agg(p.place), '[]') FROM rushes.retention_pause p WHERE p.rule IN (u.name, '*'))"
-    "   AS paused_on,"
-    "  (SELECT count(*) FROM rushes.copy c WHERE c.rule = u.name AND c.state = 'present'"
-    "    AND c.due_at <= rushes.rushes_now()) AS due_now"
-    " FROM rushes.retention_rule u) t",
-    0};
-
 int report_recordings(struct db *d, const struct report_recordings *f, json_t **ret, struct error *e)
 {
 	char account[UUID_TEXT_BYTES], limit[DB_INT_BYTES];
@@ -120,11 +89,6 @@ int report_recording(struct db *d, const struct uuid *id, json_t **ret, struct e
 	return of_id(d, &recording_sql, id, "recording", ret, e);
 }
 
-int report_explanation(struct db *d, const struct uuid *id, json_t **ret, struct error *e)
-{
-	return of_id(d, &explanation_sql, id, "recording", ret, e);
-}
-
 int report_jobs(struct db *d, const struct report_jobs *f, json_t **ret, struct error *e)
 {
 	char recording[UUID_TEXT_BYTES], limit[DB_INT_BYTES];
@@ -142,9 +106,4 @@ int report_job(struct db *d, const struct uuid *id, json_t **ret, struct error *
 int report_nodes(struct db *d, json_t **ret, struct error *e)
 {
 	return db_query_json(d, &nodes_sql, NULL, ret, e);
-}
-
-int report_rules(struct db *d, json_t **ret, struct error *e)
-{
-	return db_query_json(d, &rules_sql, NULL, ret, e);
 }

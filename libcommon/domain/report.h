@@ -1,4 +1,4 @@
-/* What operators read: recordings, jobs, nodes, rules, as JSON built by the database in one snapshot each. Read-only.
+/* What operators read: recordings, jobs, nodes, as JSON built by the database in one snapshot each. Read-only.
  * Blocks: off the loop. Values are the caller's. */
 #ifndef RUSHES_DOMAIN_REPORT_H
 #define RUSHES_DOMAIN_REPORT_H
@@ -18,10 +18,6 @@ int report_recordings(struct db *d, const struct report_recordings *f, json_t **
 /* Everything that is known of one (rushes.recording_get). ERR_NOTFOUND. */
 int report_recording(struct db *d, const struct uuid *id, json_t **ret, struct error *e) _must_check_;
 
-/* Why each copy is where it is: {"state", "held", "delete_rule", "copies": [{"id", "what", "place", "state", "due_at",
- * "rule", "takes", "due", "slice", "waits_for": [job kinds]}], "personal_due_at"}. ERR_NOTFOUND. */
-int report_explanation(struct db *d, const struct uuid *id, json_t **ret, struct error *e) _must_check_;
-
 struct report_jobs {
 	const struct uuid *recording; /* NULL: any */
 	const char *kind;	      /* NULL: any */
@@ -36,6 +32,5 @@ int report_jobs(struct db *d, const struct report_jobs *f, json_t **ret, struct 
 int report_job(struct db *d, const struct uuid *id, json_t **ret, struct error *e) _must_check_;
 
 int report_nodes(struct db *d, json_t **ret, struct error *e) _must_check_;
-int report_rules(struct db *d, json_t **ret, struct error *e) _must_check_;
 
 #endif

@@ -11,6 +11,29 @@
  * how many; 0 when nothing waits. Several processes share the queue, a change at a time. */
 int retention_change_work(struct db_pool *p, unsigned limit, unsigned *ret_n, struct error *e) _must_check_;
 
+/* The table of rules: [{"name", "slice", "precedence", "takes", "due", "delay", "calendar", "braked", "paused_on":
+ * [places], "due_now": copies and whole recordings}], in the order in which they win. */
+int retention_rules(struct db *d, json_t **ret, struct error *e) _must_check_;
+
+/* For each copy of a recording where it is, which rule takes it and when, and what holds it (rushes.recording_explain):
+ * {"recording", "state", "held", "whole", "personal_due_at", "copies": [{"copy", "of", "place", "name", "state",
+ * "due_at", "by", "paused", "because"}]}. ERR_NOTFOUND. */
+int retention_explain(struct db *d, const struct uuid *recording, json_t **ret, struct error *e) _must_check_;
+
+/* Whether a place can be paused: "node/UUID", "target/UUID", "recordings" (rules that take whole ones), "*"
+ * (everywhere). */
+bool retention_place_valid(const char *place) _must_check_;
+
+/* Pauses a rule ("*": every one) at a place until it is confirmed; audited with the reason. ERR_REJECT: no such rule.
+ */
+int retention_pause_set(struct db *d, const char *actor, const char *rule, const char *place, const char *reason,
+			struct error *e) _must_check_;
+
+/* Lets a paused rule go on there; no brake pauses it there again for a day. ERR_NOTFOUND when it is not paused there.
+ */
+int retention_pause_confirm(struct db *d, const char *actor, const char *rule, const char *place, const char *reason,
+			    struct error *e) _must_check_;
+
 /* Pauses told by one look. */
 #define RETENTION_PAUSES_MAX 400
 
@@ -25,5 +48,8 @@ struct retention_pause {
 
 /* The oldest pauses in force, up to RETENTION_PAUSES_MAX. `*ret` is the caller's to free; NULL when there is none. */
 int retention_paused(struct db_pool *p, struct retention_pause **ret, size_t *ret_n, struct error *e) _must_check_;
+
+/* All of them: [{"rule", "place", "since", "by", "reason"}]. */
+int retention_paused_list(struct db *d, json_t **ret, struct error *e) _must_check_;
 
 #endif

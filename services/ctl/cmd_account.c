@@ -1,7 +1,11 @@
 #include "commands.h"
 #include "ctl.h"
 
+#include "base/clock.h"
 #include "domain/account.h"
+#include "domain/moment.h"
+
+#include <string.h>
 
 /* A trial that names no end. */
 #define TRIAL_MS ((int64_t)14 * 86400000)
@@ -16,6 +20,14 @@ struct create_arguments {
 
 struct show_arguments {
 	const char *account;
+};
+
+struct plan_arguments {
+	const char *account, *plan, *expires;
+};
+
+struct close_arguments {
+	const char *account, *reason;
 };
 
 static const char *const plans[] = {"paid", "trial", NULL};
@@ -55,6 +67,45 @@ static const struct option show_options[] = {
     {0},
 };
 
+static const struct option plan_options[] = {
+    {.name = "ACCOUNT",
+     .type = OPTION_STRING,
+     .required = true,
+     .offset = offsetof(struct plan_arguments, account),
+     .help = "id or name"},
+    {.name = "--plan",
+     .value = "PLAN",
+     .type = OPTION_CHOICE,
+     .required = true,
+     .choices = plans,
+     .offset = offsetof(struct plan_arguments, plan),
+     .help = "what it is from now on"},
+    {.name = "--expires",
+     .value = "DATE",
+     .type = OPTION_STRING,
+     .required = true,
+     .max = 40,
+     .offset = offsetof(struct plan_arguments, expires),
+     .help = "2027-03-31 (when that day begins), a time as 2027-03-31T12:00:00Z, or never"},
+    {0},
+};
+
+static const struct option close_options[] = {
+    {.name = "ACCOUNT",
+     .type = OPTION_STRING,
+     .required = true,
+     .offset = offsetof(struct close_arguments, account),
+     .help = "id or name"},
+    {.name = "--reason",
+     .value = "TEXT",
+     .type = OPTION_STRING,
+     .required = true,
+     .max = 500,
+     .offset = offsetof(struct close_arguments, reason),
+     .help = "why; it stays in the audit"},
+    {0},
+};
+
 static const struct column list_columns[] = {
     {"id", "ACCOUNT", COLUMN_TEXT},
     {"name", "NAME", COLUMN_TEXT},
@@ -76,6 +127,7 @@ static const struct column show_columns[] = {
     {"trial_ends_at", "trial ends", COLUMN_TIME},
     {"paid_until", "paid until", COLUMN_TIME},
     {"closed_at", "closed", COLUMN_TIME},
+    {"recordings_due_at", "recordings go", COLUMN_TIME},
     {"operator_may_read", "operator may read", COLUMN_TEXT},
     {"environments", "environments", COLUMN_TEXT},
     {"targets", "own targets", COLUMN_TEXT},
@@ -124,6 +176,54 @@ static int show(struct ctl *c, const void *arguments, struct error *e)
 	return r < 0 ? r : show_account(c, &id, e);
 }
 
+static int plan(struct ctl *c, const void *arguments, struct error *e)
+{
+	const struct plan_arguments *a = arguments;
+	bool never = strcmp(a->expires, "never") == 0;
+	struct uuid id;
+	int64_t expires_us = INT64_MAX;
+	if (!never && !moment_parse(a->expires, &expires_us))
+		return ctl_wrong_use(c, e,
+				     "--expires %s: want a day as 2027-03-31, a time as 2027-03-31T12:00:00Z, or never",
+				     a->expires);
+	int r = account_find(c->db, a->account, &id, e);
+	if (r == 0 && expires_us <= clock_wall_us())
+		r = ctl_confirm(c, e, "plan has ended already: the account's recordings go 28 days after its last day");
+	if (r == 0)
+		r = account_plan_set(c->db, c->actor, &id, a->plan, never ? NULL : a->expires, e);
+	return r < 0 ? r : show_account(c, &id, e);
+}
+
+/* Recordings that are not deleted yet. */
+static long long count_recordings(json_t *account)
+{
+	const char *state = NULL;
+	json_t *n = NULL;
+	long long sum = 0;
+	json_object_foreach (json_object_get(account, "recordings"), state, n)
+		sum += strcmp(state, "deleted") == 0 ? 0 : (long long)json_integer_value(n);
+	return sum;
+}
+
+static int close_account(struct ctl *c, const void *arguments, struct error *e)
+{
+	const struct close_arguments *a = arguments;
+	struct uuid id;
+	json_t *account = NULL;
+	int r = account_find(c->db, a->account, &id, e);
+	if (r == 0)
+		r = account_get(c->db, &id, &account, e);
+	if (r < 0)
+		return r;
+	const char *name = json_string_value(json_object_get(account, "name"));
+	r = ctl_confirm(c, e, "closes the account %.100s and deletes its %lld recordings everywhere, for good",
+			name ? name : "", count_recordings(account));
+	json_decref(account);
+	if (r == 0)
+		r = account_close(c->db, c->actor, &id, a->reason, e);
+	return r < 0 ? r : show_account(c, &id, e);
+}
+
 const struct command account_commands[] = {
     {
 	.verb = "create",
@@ -150,6 +250,31 @@ const struct command account_commands[] = {
 	.arguments_size = sizeof(struct show_arguments),
 	.flags = COMMAND_DATABASE,
 	.run = show,
+    },
+    {
+	.verb = "plan",
+	.summary = "Renew an account, or change its plan and end",
+	.description = "When a plan ends, the recordings stay for 28 days, of which the day of its end is the first,\n"
+		       "and go at the midnight that closes the last. Renewed until then, everything is kept.\n"
+		       "An end that has passed already asks first.",
+	.examples = "  rushesctl account plan Northwind --plan paid --expires 2027-03-31\n"
+		    "  rushesctl account plan Northwind --plan paid --expires never",
+	.options = plan_options,
+	.arguments_size = sizeof(struct plan_arguments),
+	.flags = COMMAND_DATABASE | COMMAND_DESTRUCTIVE,
+	.run = plan,
+    },
+    {
+	.verb = "close",
+	.summary = "Close an account: its recordings go at once, then its key",
+	.description = "Links and sessions open nothing from now on. Copies on the client's own targets stay theirs,\n"
+		       "unless a target says otherwise; held recordings stay until the hold is lifted. An account\n"
+		       "cannot be opened again.",
+	.examples = "  rushesctl account close Northwind --reason \"the contract ended\"",
+	.options = close_options,
+	.arguments_size = sizeof(struct close_arguments),
+	.flags = COMMAND_DATABASE | COMMAND_DESTRUCTIVE,
+	.run = close_account,
     },
     {0},
 };

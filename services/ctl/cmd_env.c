@@ -1,5 +1,6 @@
 #include "commands.h"
 #include "ctl.h"
+#include "env_lifecycle.h"
 
 #include "domain/account.h"
 #include "domain/target.h"
@@ -294,6 +295,8 @@ static int list(struct ctl *c, const void *arguments, struct error *e)
 				      "There is no environment yet: rushesctl env create makes one.");
 }
 
+#define LIFECYCLE .arguments_size = sizeof(struct lifecycle_arguments)
+
 #define ENV_COMMAND(VERB, SUMMARY, OPTIONS, RUN)                                                              \
 	.verb = VERB, .summary = SUMMARY, .options = OPTIONS, .arguments_size = sizeof(struct env_arguments), \
 	.flags = COMMAND_DATABASE, .run = RUN
@@ -316,5 +319,30 @@ const struct command env_commands[] = {
      .arguments_size = sizeof(struct list_arguments),
      .flags = COMMAND_DATABASE,
      .run = list},
+    {.verb = "lifecycle list",
+     .summary = "List the lifecycle rules of an environment",
+     .options = env_lifecycle_list_options,
+     LIFECYCLE,
+     .flags = COMMAND_DATABASE,
+     .run = env_lifecycle_list},
+    {.verb = "lifecycle set",
+     .summary = "Make or change a rule by which recordings or files go by age",
+     .description = "What is not given stays as it was. A new rule is off: `rushesctl retention preview` lists what\n"
+		    "it would take. A rule that is on, or is switched on, asks first. Recordings that are there\n"
+		    "follow; the earliest rule of several wins, a hold keeps what it holds.",
+     .examples = "  rushesctl env lifecycle set Northwind support one-year --age-days 365\n"
+		 "  rushesctl retention preview Northwind support --rule one-year\n"
+		 "  rushesctl env lifecycle set Northwind support one-year --enabled on\n"
+		 "  rushesctl env lifecycle set Northwind support raw --age-days 30 --file-kind raw --enabled on",
+     .options = env_lifecycle_set_options,
+     LIFECYCLE,
+     .flags = COMMAND_DATABASE | COMMAND_DESTRUCTIVE,
+     .run = env_lifecycle_set},
+    {.verb = "lifecycle remove",
+     .summary = "Remove a lifecycle rule; what it would have taken stays",
+     .options = env_lifecycle_remove_options,
+     LIFECYCLE,
+     .flags = COMMAND_DATABASE,
+     .run = env_lifecycle_remove},
     {0},
 };

@@ -4,7 +4,9 @@
 #include "verify.h"
 
 #include "domain/account.h"
+#include "domain/hold.h"
 #include "domain/report.h"
+#include "domain/retention.h"
 #include "domain/target.h"
 
 #include <string.h>
@@ -16,6 +18,11 @@ struct list_arguments {
 
 struct recording_arguments {
 	struct uuid id;
+};
+
+struct hold_arguments {
+	struct uuid id;
+	const char *reason;
 };
 
 static const char *const states[] = {"open",	 "saved",   "processed", "closed", "failed-copy", "failed-conversion",
@@ -51,6 +58,22 @@ static const struct option recording_options[] = {
      .required = true,
      .offset = offsetof(struct recording_arguments, id),
      .help = "the recording's id"},
+    {0},
+};
+
+static const struct option hold_options[] = {
+    {.name = "RECORDING",
+     .type = OPTION_UUID,
+     .required = true,
+     .offset = offsetof(struct hold_arguments, id),
+     .help = "the recording's id"},
+    {.name = "--reason",
+     .value = "TEXT",
+     .type = OPTION_STRING,
+     .required = true,
+     .max = 500,
+     .offset = offsetof(struct hold_arguments, reason),
+     .help = "why; it stays in the audit"},
     {0},
 };
 
@@ -121,11 +144,9 @@ static const struct column job_columns[] = {
 };
 
 static const struct column explain_columns[] = {
-    {"what", "COPY OF", COLUMN_TEXT},
-    {"where", "PLACE", COLUMN_TEXT},
-    {"state", "STATE", COLUMN_TEXT},
-    {"why", "WHY", COLUMN_TEXT},
-    {0},
+    {"of", "COPY OF", COLUMN_TEXT},  {"name", "AT", COLUMN_TEXT},     {"state", "STATE", COLUMN_TEXT},
+    {"due_at", "GOES", COLUMN_TIME}, {"by", "BY RULE", COLUMN_TEXT},  {"paused", "PAUSED", COLUMN_TEXT},
+    {"because", "WHY", COLUMN_TEXT}, {"place", "PLACE", COLUMN_TEXT}, {0},
 };
 
 static const struct column check_columns[] = {{"check", "CHECK", COLUMN_TEXT},
@@ -146,13 +167,13 @@ static void name_copies(json_t *copies)
 	json_t *copy = NULL;
 	json_array_foreach (copies, i, copy) {
 		json_t *segment = json_object_get(copy, "segment");
-		const char *service = text_of(copy, json_object_get(copy, "node_service") ? "node_service" : "service");
+		const char *service = text_of(copy, "node_service");
 		const char *target = text_of(copy, "target");
 		const char *id = strchr(text_of(copy, "place"), '/');
 		if (json_is_integer(segment))
 			(void)json_object_set_new(copy, "what",
 						  json_sprintf("segment %lld", (long long)json_integer_value(segment)));
-		else if (!json_object_get(copy, "what"))
+		else
 			(void)json_object_set_new(copy, "what", json_string(text_of(copy, "kind")));
 		(void)json_object_set_new(copy, "where",
 					  *target ? json_sprintf("target %s (%s)", target, text_of(copy, "owner"))
@@ -201,57 +222,53 @@ static int show(struct ctl *c, const void *arguments, struct error *e)
 	return 0;
 }
 
-/* One sentence for each copy. */
-static json_t *reason_of(json_t *recording, json_t *copy)
-{
-	const char *state = text_of(copy, "state"), *rule = text_of(copy, "rule"), *due = text_of(copy, "due_at");
-	json_t *jobs = json_object_get(copy, "waits_for");
-	if (strcmp(state, "released") == 0)
-		return json_string("it is the client's; we delete it only where the target says so");
-	if (strcmp(state, "lost") == 0)
-		return json_string("its file is not where its row says: an alarm");
-	if (strcmp(state, "going") == 0)
-		return json_sprintf("decided%s%s; the place's owner is removing it", *rule ? " by " : "", rule);
-	if (json_is_true(json_object_get(recording, "held")))
-		return json_string("the recording is held: no rule but a person's deletion takes it");
-	if (*due)
-		return json_sprintf("goes %.10s %.8s UTC by %s (%s): %s", due, strlen(due) >= 19 ? due + 11 : "", rule,
-				    text_of(copy, "slice"), text_of(copy, "due"));
-	if (json_array_size(jobs) > 0) {
-		const char *kind = json_string_value(json_array_get(jobs, 0));
-		return json_sprintf("an unfinished %s job needs it", kind ? kind : "");
-	}
-	if (strcmp(state, "incoming") == 0)
-		return json_string("it is being written");
-	return json_string("no rule takes it: it stays until somebody or a rule deletes the recording");
-}
-
 static int explain(struct ctl *c, const void *arguments, struct error *e)
 {
 	const struct recording_arguments *a = arguments;
-	json_t *recording = NULL, *copy = NULL;
-	size_t i = 0;
-	int r = report_explanation(c->db, &a->id, &recording, e);
+	json_t *recording = NULL;
+	int r = retention_explain(c->db, &a->id, &recording, e);
 	if (r < 0)
 		return r;
-	json_t *copies = json_object_get(recording, "copies");
-	json_array_foreach (copies, i, copy)
-		(void)json_object_set_new(copy, "why", reason_of(recording, copy));
 	if (c->json) {
 		output_json(recording, c->out);
 	} else {
-		name_copies(copies);
-		const char *rule = text_of(recording, "delete_rule");
+		json_t *whole = json_object_get(recording, "whole");
+		const char *state = text_of(recording, "state");
+		const char *rule = text_of(whole, "rule"), *due = text_of(whole, "due_at");
 		const char *personal = text_of(recording, "personal_due_at");
-		(void)fprintf(c->out, "The recording is %s%s%s%s.\n", text_of(recording, "state"), *rule ? " by " : "",
-			      rule, json_is_true(json_object_get(recording, "held")) ? ", held" : "");
+		bool is_decided = strncmp(state, "delet", strlen("delet")) == 0;
+		(void)fprintf(c->out, "The recording is %s%s%s%s.\n", state, is_decided ? " by " : "",
+			      is_decided ? rule : "", json_is_true(json_object_get(recording, "held")) ? ", held" : "");
+		if (*rule && !is_decided)
+			(void)fprintf(c->out, "It goes whole at %.10s %.8s UTC by %s.\n", due,
+				      strlen(due) >= 19 ? due + 11 : "", rule);
 		if (*personal)
-			(void)fprintf(c->out, "Its personal metadata goes at %.19s.\n", personal);
+			(void)fprintf(c->out, "Its personal metadata goes at %.10s %.8s UTC.\n", personal,
+				      strlen(personal) >= 19 ? personal + 11 : "");
 		(void)fputc('\n', c->out);
-		output_table(explain_columns, copies, "There is no copy that we know of.", c->out);
+		output_table(explain_columns, json_object_get(recording, "copies"), "There is no copy that we know of.",
+			     c->out);
 	}
 	json_decref(recording);
 	return 0;
+}
+
+static int set_hold(struct ctl *c, const struct hold_arguments *a, bool on, struct error *e)
+{
+	char id[UUID_TEXT_BYTES];
+	uuid_format(&a->id, id);
+	int r = hold_set(c->db, c->actor, &a->id, on, a->reason, e);
+	return r < 0 ? r : ctl_done(c, on ? "held" : "released", id);
+}
+
+static int hold(struct ctl *c, const void *arguments, struct error *e)
+{
+	return set_hold(c, arguments, true, e);
+}
+
+static int release(struct ctl *c, const void *arguments, struct error *e)
+{
+	return set_hold(c, arguments, false, e);
 }
 
 /* Delivered files of `file` targets whose folder is on this machine are read. */
@@ -313,6 +330,21 @@ const struct command recording_commands[] = {
      .run = list},
     {.verb = "show", .summary = "Show one recording: times, files, copies, jobs", OF_ONE, .run = show},
     {.verb = "explain", .summary = "Say why each copy is still here, and when it goes", OF_ONE, .run = explain},
+    {.verb = "hold",
+     .summary = "Hold a recording: no rule takes it, only a person's deletion",
+     .description = "For disputes and legal duties. It counts from now on, also for what was due already and not\n"
+		    "decided. Due dates are computed again when it is released.",
+     .examples = "  rushesctl recording hold 0193b2c4-6f1e-7a3b-9c52-3f0d8f6f1a77 --reason \"case 4711\"",
+     .options = hold_options,
+     .arguments_size = sizeof(struct hold_arguments),
+     .flags = COMMAND_DATABASE,
+     .run = hold},
+    {.verb = "release",
+     .summary = "Lift a hold: the rules apply again, also those that were due meanwhile",
+     .options = hold_options,
+     .arguments_size = sizeof(struct hold_arguments),
+     .flags = COMMAND_DATABASE,
+     .run = release},
     {.verb = "verify",
      .summary = "Check a recording's sizes and hashes along its way",
      .description = "Compares what every hop recorded: segments, raw, files, and what the targets confirmed.\n"

@@ -253,6 +253,30 @@ static int set_command(struct parser *p, const struct command *c, struct error *
 	return p->to->arguments ? 0 : error_nomem(e);
 }
 
+/* Whether `word`, with the next one for a verb of two, names the command; takes what it used. */
+static bool take_verb(struct parser *p, const char *verb, const char *word)
+{
+	size_t n = strlen(word);
+	if (strncmp(verb, word, n) != 0)
+		return false;
+	if (!verb[n])
+		return true;
+	if (verb[n] != ' ' || p->at + 1 >= p->argc || strcmp(verb + n + 1, p->argv[p->at + 1]) != 0)
+		return false;
+	p->at++;
+	return true;
+}
+
+static const char *suggest_verb(const char *word, const struct command *commands)
+{
+	const char *near = suggest(word, next_verb, commands);
+	size_t n = strlen(word);
+	for (const struct command *c = commands; !near && c->verb; c++)
+		if (strncmp(c->verb, word, n) == 0 && c->verb[n] == ' ')
+			near = c->verb;
+	return near;
+}
+
 /* Noun, then verb, then the command's own arguments. */
 static int read_word(struct parser *p, const char *word, struct error *e)
 {
@@ -270,9 +294,9 @@ static int read_word(struct parser *p, const char *word, struct error *e)
 				 near ? near : "", near ? "?" : "");
 	}
 	for (const struct command *c = to->noun->commands; c->verb; c++)
-		if (strcmp(c->verb, word) == 0)
+		if (take_verb(p, c->verb, word))
 			return set_command(p, c, e);
-	const char *near = suggest(word, next_verb, to->noun->commands);
+	const char *near = suggest_verb(word, to->noun->commands);
 	return error_set(e, ERR_REJECT, "no such command %s %.64s%s%s%s", to->noun->name, word,
 			 near ? "; did you mean " : "", near ? near : "", near ? "?" : "");
 }

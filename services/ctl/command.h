@@ -43,7 +43,7 @@ enum command_flag {
 };
 
 struct command {
-	const char *verb;	      /* NULL for a noun that is itself the command */
+	const char *verb;	      /* one word, or two; NULL for a noun that is itself the command */
 	const char *summary;	      /* one line, no full stop */
 	const char *description;      /* what to know before using it; lines of at most 80 characters; may be NULL */
 	const char *examples;	      /* lines to copy; may be NULL */

@@ -91,7 +91,7 @@ void help_print_noun(const struct noun *n, FILE *out)
 	}
 	(void)fprintf(out, "%s.\n\nusage: rushesctl %s COMMAND [options]\n\nCommands:\n", n->summary, n->name);
 	for (const struct command *c = n->commands; c->verb; c++)
-		(void)fprintf(out, "  %-12s  %s\n", c->verb, c->summary);
+		(void)fprintf(out, "  %-16s  %s\n", c->verb, c->summary);
 	(void)fprintf(out, "\n`rushesctl %s COMMAND --help` explains one of them.\n", n->name);
 }
 

@@ -142,8 +142,9 @@ describe("rushesctl", () => {
 	it("explains every command", async () => {
 		const all = await ctl(["--help"]);
 		assert.equal(all.status, 0);
-		const commands = [...all.stdout.matchAll(/^ {2}([a-z]+(?: [a-z]+)?) {2,}[A-Z]/gm)].map(([, words]) => words.split(" "));
-		assert.ok(commands.length >= 30, `only ${commands.length} commands`);
+		const commands = [...all.stdout.matchAll(/^ {2}([a-z]+(?: [a-z]+){0,2}) {2,}[A-Z]/gm)].map(([, words]) => words.split(" "));
+		assert.ok(commands.some((words) => words.join(" ") === "env lifecycle set"));
+		assert.ok(commands.length >= 40, `only ${commands.length} commands`);
 		for (const words of commands) {
 			const one = await ctl([...words, "--help"]);
 			assert.equal(one.status, 0, words.join(" "));
@@ -157,6 +158,8 @@ describe("rushesctl", () => {
 		await refused(["recordng"], 2, /no such command recordng; did you mean recording\?/);
 		await refused(["recording", "shw"], 2, /did you mean show\?\n`rushesctl recording --help`/);
 		await refused(["recording", "show"], 2, /RECORDING is required/);
+		await refused(["env", "lifecycle"], 2, /no such command env lifecycle; did you mean lifecycle list\?/);
+		await refused(["env", "lifecycle", "set", "A"], 2, /ENV is required[\s\S]*`rushesctl env lifecycle set --help`/);
 		await refused(["recording", "show", "7"], 2, /RECORDING 7: want an id such as/);
 		await refused(["account", "create", "A", "--plan", "gold"], 2, /--plan gold: want one of paid, trial/);
 		await refused(["account", "create", "A", "--zone", "Mars/Olympus"], 1, /Mars\/Olympus is no time zone/);
@@ -318,10 +321,16 @@ describe("rushesctl", () => {
 		assert.deepEqual(listed.map(({ id, duration_s: duration }) => [id, duration]), [[recording, 12.5]]);
 
 		const explained = await json(["recording", "explain", recording]);
-		const why = (what, place) => explained.copies.find((c) => c.what === what && c.place.startsWith(place)).why;
-		assert.match(why("segment 0", "node/"), /^goes .* UTC by raw-copied \(ingest\)/);
-		assert.match(why("main", "node/"), /^goes .* UTC by work-delivered \(storage-pusher\)/);
-		assert.match(why("main", "target/"), /^no rule takes it/);
+		const copy = (of, place) => explained.copies.find((c) => c.of === of && c.place.startsWith(place));
+		assert.equal(copy("segment 0", "node/").by, "raw-copied");
+		assert.match(copy("segment 0", "node/").because, /^raw on ingest: saved, copied/);
+		assert.equal(copy("main", "node/").by, "work-delivered");
+		assert.equal(copy("main", "target/").by, "trial-expired", "what is delivered to us stays until the trial's 28 days are over");
+		assert.equal(explained.whole.rule, "trial-expired");
+		const words = (await ctl(["recording", "explain", recording])).stdout;
+		assert.match(words, /^The recording is closed\.\nIt goes whole at \d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC by trial-expired\./);
+		assert.match(words, /segment 0 +ingest +present +\S+ \S+ +raw-copied +no +raw on ingest/);
+		await refused(["recording", "explain", uuid()], 1, /there is no recording/);
 
 		const checks = await json(["recording", "verify", recording]);
 		const result = Object.fromEntries(checks.map((c) => [c.check, c.result]));
@@ -340,6 +349,101 @@ describe("rushesctl", () => {
 		assert.match(result.stderr, /1 checks failed/);
 		fs.rmSync(path.join(stack.storage, recording), { recursive: true });
 		assert.equal((await ctl(["recording", "verify", recording])).status, 0, "what cannot be opened here is not checked");
+	});
+
+	it("renews an account, and asks before it ends one", async () => {
+		const plan = (...args) => ["account", "plan", "Northwind", "--plan", "paid", ...args];
+		await refused(plan(), 2, /--expires is required/);
+		for (const wrong of ["soon", "2030-5-10", "2030-02-31", "2030-05-10T00:00:00"])
+			await refused(plan("--expires", wrong), 2, /want a day as 2027-03-31, a time as/);
+		await refused(plan("--expires", "2020-01-31"), 2, /this plan has ended already.*say --yes/);
+		// the day begins at midnight in the installation's zone, and is the first of 28
+		const paid = await json(plan("--expires", "2030-05-10"));
+		assert.equal(new Date(paid.paid_until).toISOString(), "2030-05-09T21:00:00.000Z");
+		assert.equal(new Date(paid.recordings_due_at).toISOString(), "2030-06-06T21:00:00.000Z");
+		const timed = await json(plan("--expires", "2030-05-10T23:30:00+02:00"));
+		assert.equal(new Date(timed.paid_until).toISOString(), "2030-05-10T21:30:00.000Z");
+		const never = await json(plan("--expires", "never"));
+		assert.deepEqual([never.plan, never.paid_until, never.trial_ends_at, never.recordings_due_at], ["paid", null, null, null]);
+		assert.deepEqual((await audit(made.account.id)).map(({ action }) => action), ["account.create", ...Array(3).fill("account.plan")]);
+		while ((await call("rules_change_work", 500))[0].rules_change_work > 0);
+		const explained = await json(["recording", "explain", made.recording]);
+		assert.equal(explained.whole, null);
+		assert.match(explained.copies.find((c) => c.of === "main" && c.place.startsWith("target/")).because, /^no rule takes it/);
+	});
+
+	it("holds a recording and releases it", async () => {
+		await refused(["recording", "hold", made.recording], 2, /--reason is required/);
+		await refused(["recording", "hold", uuid(), "--reason", "case 4711"], 1, /does not exist/);
+		assert.equal((await json(["recording", "hold", made.recording, "--reason", "case 4711"])).done, "held");
+		const explained = await json(["recording", "explain", made.recording]);
+		assert.equal(explained.held, true);
+		assert.ok(explained.copies.every((c) => c.due_at === null && c.because === "a hold keeps it until it is lifted"));
+		assert.match((await ctl(["recording", "explain", made.recording])).stdout, /^The recording is closed, held\./);
+		await json(["recording", "release", made.recording, "--reason", "settled"]);
+		assert.equal((await json(["recording", "show", made.recording])).held, false);
+		const acts = await audit(made.recording);
+		assert.deepEqual(acts.map(({ action, detail }) => [action, detail.reason]), [["hold.set", "case 4711"], ["hold.lift", "settled"]]);
+	});
+
+	it("makes lifecycle rules, and lists what one would take before it is switched on", async () => {
+		const set = (...args) => ["env", "lifecycle", "set", "Northwind", "support", ...args];
+		const preview = (...args) => ["retention", "preview", "Northwind", "support", ...args];
+		await refused(set("month"), 2, /--age-days is required/);
+		await refused(set("month", "--age-days", "0"), 2, /must be within 1 and 36500/);
+		await refused(preview(), 2, /say what to try: --rule, or --age-days/);
+		await refused(preview("--rule", "month"), 1, /has no lifecycle rule month/);
+		await refused(preview("--age-days", "1", "--until", "then"), 2, /--until then: want a day/);
+
+		const made30 = await json(set("month", "--age-days", "30", "--recording-kind", "received", "--file-kind", "raw"));
+		assert.deepEqual([made30.age_days, made30.recording_kind, made30.file_kind, made30.enabled], [30, "received", "raw", false]);
+		await json(["recording", "hold", made.recording, "--reason", "case 4711"]);
+		const seen = await json(preview("--rule", "month"));
+		const [first] = seen.recordings.filter(({ recording }) => recording === made.recording);
+		assert.deepEqual([first.file_kind, first.bytes, first.held], ["raw", 3000, true]);
+		const days = (new Date(first.due_at) - Date.now()) / 86_400_000;
+		assert.ok(days > 29.9 && days <= 31.1, `due in ${days} days`);
+		assert.deepEqual(seen.total, { recordings: 2, bytes: 6000, held: 1, due_now: 0, due_now_bytes: 0 });
+		assert.equal((await json(preview("--rule", "month", "--file-kind", "whole"))).total.bytes, 10000);
+		assert.equal((await json(preview("--age-days", "30", "--recording-kind", "call"))).total.recordings, 0);
+		assert.equal((await json(preview("--age-days", "30", "--until", "2026-01-01"))).total.recordings, 0);
+		const text = (await ctl(preview("--age-days", "30", "--limit", "1"))).stdout;
+		assert.match(text, /\.\.\. and 1 more; --limit lists them\.\n\nTotals; nothing was changed\n/);
+		await json(["recording", "release", made.recording, "--reason", "settled"]);
+
+		await sql(`update rushes.recording set saved_at = saved_at - interval '40 days' where id = '${made.recording}'`);
+		await refused(set("month", "--enabled", "on"), 2, /this rule takes 1 of 2 recordings now, .*say --yes/);
+		assert.equal(await value("select count(*) from rushes.lifecycle_rule where enabled"), "0");
+		const on = await json(set("month", "--enabled", "on", "--yes"));
+		assert.deepEqual([on.enabled, on.age_days, on.file_kind], [true, 30, "raw"], "what is not given stays");
+		assert.deepEqual((await json(["env", "lifecycle", "list", "Northwind", "support"])).map(({ name }) => name), ["month"]);
+		const off = await json(set("month", "--enabled", "off", "--recording-kind", "any"));
+		assert.deepEqual([off.enabled, off.recording_kind], [false, null]);
+		await json(["env", "lifecycle", "remove", "Northwind", "support", "month"]);
+		await refused(["env", "lifecycle", "remove", "Northwind", "support", "month"], 1, /has no lifecycle rule month/);
+		const acts = (await audit(made.env.id)).map(({ action }) => action).filter((action) => action.startsWith("lifecycle"));
+		assert.deepEqual(acts, ["lifecycle.set", "lifecycle.set", "lifecycle.set", "lifecycle.remove"]);
+		await sql(`update rushes.recording set saved_at = saved_at + interval '40 days' where id = '${made.recording}'`);
+	});
+
+	it("pauses a rule until it is confirmed", async () => {
+		const place = `node/${INGEST}`;
+		const pause = (...args) => ["retention", "pause", ...args, "--reason", "a look at it"];
+		await refused(["retention", "pause", "raw-copied"], 2, /--reason is required/);
+		await refused(pause("nonsense"), 1, /nonsense is no rule/);
+		for (const wrong of ["node/7", "nowhere", place.toUpperCase()]) await refused(pause("raw-copied", "--place", wrong), 2, /want node\/ID, target\/ID or recordings/);
+		await json(pause("raw-copied", "--place", place));
+		const rules = await json(["retention", "rules"]);
+		assert.deepEqual(rules.filter((rule) => rule.paused_on.length > 0).map((rule) => [rule.name, rule.paused_on]), [["raw-copied", [place]]]);
+		const [paused] = await json(["retention", "paused"]);
+		assert.deepEqual([paused.rule, paused.place, paused.reason], ["raw-copied", place, "a look at it"]);
+		const explained = await json(["recording", "explain", made.recording]);
+		assert.deepEqual(explained.copies.filter((c) => c.paused).map((c) => c.of), ["segment 0"]);
+		await refused(["retention", "confirm", "raw-copied", "--reason", "seen"], 1, /raw-copied is not paused on \*/);
+		await json(["retention", "confirm", "raw-copied", "--place", place, "--reason", "seen"]);
+		assert.deepEqual(await json(["retention", "paused"]), []);
+		assert.ok((await json(["retention", "rules"])).every((rule) => rule.paused_on.length === 0), "a confirmed pause is none");
+		assert.deepEqual((await audit(`raw-copied ${place}`)).map(({ action }) => action), ["retention.pause", "retention.confirm"]);
 	});
 
 	it("deletes a recording only with a reason and a yes, and follows it to the certificate", async () => {
@@ -407,10 +511,35 @@ describe("rushesctl", () => {
 		await sql(`update rushes.node set beat_at = now() - interval '1 minute' where id = '${INGEST}'`);
 		assert.equal((await json(["node", "list"]))[0].is_silent, true);
 		const rules = await json(["retention", "rules"]);
-		assert.ok(rules.some(({ name, slice }) => name === "work-delivered" && slice === "storage-pusher"));
+		const rule = (name) => rules.find((r) => r.name === name);
+		assert.deepEqual([rule("work-delivered").slice, rule("work-delivered").precedence], ["storage-pusher", 4]);
+		assert.deepEqual([rule("failed-copy").delay, rule("failed-copy").calendar, rule("lifecycle").calendar], ["28 days", "installation", "account"]);
+		assert.deepEqual([rules[0].precedence, rules.at(-1).precedence], [1, 0], "in the order in which they win");
+		assert.match((await ctl(["retention", "rules"])).stdout, /^RULE +DECIDED BY +PRECEDENCE +WHAT GOES +WHEN +DELAY +CALENDAR +DUE NOW +PAUSED ON\n/);
 		const entries = await json(["audit", "list", "--limit", "5"]);
 		assert.equal(entries.length, 5);
-		assert.equal((await json(["audit", "list", made.account.id]))[0].action, "account.create");
+		assert.equal((await json(["audit", "list", made.account.id])).at(-1).action, "account.create");
+	});
+
+	it("closes an account only with a reason and a yes", async () => {
+		const { id } = await json(["account", "create", "Leaving"]);
+		const env = await json(["env", "create", "Leaving", "support"]);
+		const { recording } = await makeRecording(id, env.id);
+		const link = await json(["link", "create", "Leaving", "support"]);
+		await refused(["account", "close", "Leaving"], 2, /--reason is required/);
+		await refused(["account", "close", "Leaving", "--reason", "it ended"], 2, /closes the account Leaving and deletes its 1 recordings everywhere, for good; say --yes/);
+		assert.equal((await json(["account", "show", "Leaving"])).closed_at, null);
+		const closed = await json(["account", "close", "Leaving", "--reason", "it ended", "--yes"]);
+		assert.ok(closed.closed_at && closed.closed_at === closed.recordings_due_at);
+		assert.equal((await json(["link", "show", link.id])).state, "revoked");
+		await refused(["account", "plan", "Leaving", "--plan", "paid", "--expires", "never"], 1, /does not exist, or is closed/);
+		while ((await call("rules_change_work", 500))[0].rules_change_work > 0);
+		assert.equal((await json(["recording", "explain", recording])).whole.rule, "account-closed");
+		assert.ok((await json(["retention", "rules"])).find(({ name }) => name === "account-closed").due_now >= 1);
+		await call("sweep_decide", "janitor", 100);
+		await removeGoing();
+		assert.equal((await json(["recording", "show", recording])).state, "deleted");
+		assert.deepEqual((await audit(id)).map(({ action, detail }) => [action, detail.reason ?? null]), [["account.create", null], ["account.close", "it ended"]]);
 	});
 
 	it("prints what was typed into rows without its control characters", async () => {

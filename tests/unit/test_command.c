@@ -53,6 +53,8 @@ static const struct command thing_commands[] = {
      .arguments_size = sizeof(struct give_arguments),
      .run = run_nothing},
     {.verb = "list", .summary = "List them", .run = run_nothing},
+    {.verb = "part add", .summary = "Add a part", .run = run_nothing},
+    {.verb = "part list", .summary = "List the parts", .run = run_nothing},
     {0},
 };
 static const struct command check_commands[] = {{.summary = "Check all", .run = run_nothing}, {0}};
@@ -214,16 +216,32 @@ static void help_names_every_option(void **state _unused_)
 	free(text);
 }
 
+static void a_verb_may_have_two_words(void **state _unused_)
+{
+	struct invocation i;
+	struct error e;
+	assert_int_equal(parse(&i, &e, "thing", "part", "list", "--json", NULL), 0);
+	assert_string_equal(i.command->verb, "part list");
+	assert_true(i.json);
+	invocation_done(&i);
+	assert_int_equal(parse(&i, &e, "thing", "part", "add", NULL), 0);
+	assert_string_equal(i.command->verb, "part add");
+	invocation_done(&i);
+	/* one word, or a wrong second, is no command */
+	assert_int_equal(parse(&i, &e, "thing", "part", NULL), ERR_REJECT);
+	assert_string_equal(e.text, "no such command thing part; did you mean part add?");
+	assert_int_equal(parse(&i, &e, "thing", "part", "lost", NULL), ERR_REJECT);
+	assert_int_equal(parse(&i, &e, "thing", "part", "--json", "list", NULL), ERR_REJECT);
+	assert_int_equal(parse(&i, &e, "thing", "par", "list", NULL), ERR_REJECT);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	    cmocka_unit_test(every_type_is_read),
-	    cmocka_unit_test(what_was_not_given_is_not_seen),
-	    cmocka_unit_test(common_options_stand_anywhere),
-	    cmocka_unit_test(a_noun_may_be_the_command),
-	    cmocka_unit_test(help_demands_nothing),
-	    cmocka_unit_test(two_dashes_end_the_options),
-	    cmocka_unit_test(wrong_use_says_what_to_do),
+	    cmocka_unit_test(a_verb_may_have_two_words),      cmocka_unit_test(every_type_is_read),
+	    cmocka_unit_test(what_was_not_given_is_not_seen), cmocka_unit_test(common_options_stand_anywhere),
+	    cmocka_unit_test(a_noun_may_be_the_command),      cmocka_unit_test(help_demands_nothing),
+	    cmocka_unit_test(two_dashes_end_the_options),     cmocka_unit_test(wrong_use_says_what_to_do),
 	    cmocka_unit_test(help_names_every_option),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
