@@ -18,7 +18,14 @@ static const struct db_statement get_sql = {
     "'target', c->'target',"
     "  'target_kind', c->'target_kind', 'owner', c->'owner', 'state', c->'state', 'due_at', c->'due_at',"
     "  'rule', c->'rule', 'location', CASE WHEN c->>'owner' = 'client' THEN c->'location' END))), '[]')"
-    "  FROM jsonb_array_elements(r->'copies') c)))::text"
+    "  FROM jsonb_array_elements(r->'copies') c),"
+    " 'retention', (SELECT jsonb_build_object('held', x->'held', 'rule', x->'whole'->'rule',"
+    "  'due_at', x->'whole'->'due_at', 'copies', (SELECT coalesce(jsonb_agg(jsonb_strip_nulls(jsonb_build_object("
+    "   'file', CASE WHEN c->>'of' LIKE 'segment %' THEN 'raw' ELSE c->>'of' END,"
+    "   'place', CASE WHEN c->>'place' LIKE 'target/%' THEN 'target' ELSE c->>'name' END,"
+    "   'target', CASE WHEN c->>'place' LIKE 'target/%' THEN c->>'name' END, 'state', c->'state',"
+    "   'due_at', c->'due_at', 'rule', c->'by', 'paused', c->'paused', 'because', c->'because'))), '[]')"
+    "   FROM jsonb_array_elements(x->'copies') c)) FROM rushes.recording_explain($1::uuid, $2::uuid) x)))::text"
     " FROM rushes.recording_get($1::uuid, $2::uuid) r WHERE r IS NOT NULL",
     2};
 

@@ -24,8 +24,8 @@ const char *api_scope_to_string(enum api_scope scope);
 int api_key_check(struct db *d, const struct uuid *id, const uint8_t hash[HMAC_BYTES], struct uuid *ret_account,
 		  unsigned *ret_scopes, struct error *e) _must_check_;
 
-/* A recording as its account sees it: states, files, copies with due dates and rules, deliveries; nothing of our nodes.
- * ERR_NOTFOUND. The value is the caller's. */
+/* A recording as its account sees it: states, files, copies with due dates and rules, deliveries, and what retention
+ * says of each copy; nothing of our nodes. ERR_NOTFOUND. The value is the caller's. */
 int api_recording_get(struct db *d, const struct uuid *account, const struct uuid *id, json_t **ret,
 		      struct error *e) _must_check_;
 

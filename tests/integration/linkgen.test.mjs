@@ -1,7 +1,7 @@
 // linkgen alone, on real servers: the REST API as proto/openapi.yaml documents it, and short links from their making to
 // their end.
 import assert from "node:assert/strict";
-import { createHash, createPublicKey, verify } from "node:crypto";
+import { createHash, createPublicKey, randomUUID, verify } from "node:crypto";
 import { after, before, describe, it } from "node:test";
 import { makeAccount, makeLink, openSession, request } from "../../scripts/lib/journey.mjs";
 import { testStack } from "../lib/harness.mjs";
@@ -162,6 +162,51 @@ describe("linkgen", () => {
 		refused(await call("getRecording", `/v1/recordings/${UUID}`), 404, "not-found");
 		const key = (await stack.ctl(["apikey", "create", account.account, "cleaner", "--scopes", "recordings:delete"])).key;
 		refused(await call("deleteRecording", `/v1/recordings/${UUID}`, { method: "DELETE", key }), 404, "not-found");
+	});
+
+	/** A take that a spool saved, without the spool. */
+	async function savedRecording() {
+		const [recording, session, copy, node] = [randomUUID(), randomUUID(), randomUUID(), randomUUID()];
+		await stack.postgres.psql(`
+			insert into rushes.session (account, id, environment, resume_hash, consent_text, consent_at, expires_at)
+			values ('${account.account}', '${session}', '${account.environment}', '\\x01', 'yes', now(), now() + interval '1 hour');
+			select rushes.node_beat('${node}', 'eu1', 'ingest', 'https://localhost:1', 1, 1, false);
+			select rushes.recording_open('${recording}', '${account.account}', '${session}', 'video/webm', '192.0.2.7', null, null, null, null, null, null);
+			select rushes.segment_prepare('${recording}', '${session}');
+			select rushes.segment_open('${recording}', 1, 0, '${node}', 0, '${copy}', 'a.sealed',
+				(select id from rushes.account_key_add('${account.account}', gen_random_uuid(), 'root', '\\x00')), '\\x01');
+			select rushes.segment_present('${copy}', '${node}');
+			select rushes.segment_close('${recording}', 0, '${node}', 100, sha256('x'), 5);
+			select rushes.recording_saved('${recording}', 'user', true, false, false, 100, null);`);
+		return { recording, node };
+	}
+
+	it("tells an account when its recording goes, by which rule, and what keeps it", async () => {
+		const { recording, node } = await savedRecording();
+		const route = `/v1/recordings/${recording}`;
+		const retention = async () => (await call("getRecording", route)).json.retention;
+		const waiting = await retention();
+		assert.deepEqual({ ...waiting, copies: waiting.copies.length }, { held: false, rule: null, due_at: null, copies: 1 });
+		assert.match(waiting.copies[0].because, /^an unfinished job needs it: copy/);
+		assert.deepEqual([waiting.copies[0].file, waiting.copies[0].place], ["raw", "ingest"]);
+		refused(await call("getRecording", route, { key: stranger.key }), 404, "not-found");
+
+		await stack.ctl(["account", "plan", account.account, "--plan", "paid", "--expires", "2030-05-10"]);
+		await stack.postgres.psql("select rushes.rules_change_work(500)");
+		const ending = await retention();
+		assert.equal(ending.rule, "subscription-expired");
+		assert.equal(Date.parse(ending.due_at), Date.parse("2030-06-06T21:00:00Z"));
+		assert.equal(ending.copies[0].rule, "subscription-expired");
+		assert.equal(ending.copies[0].due_at, ending.due_at);
+
+		await stack.ctl(["recording", "hold", recording, "--reason", "case 4711"]);
+		const held = await retention();
+		assert.deepEqual([held.held, held.rule, held.copies[0].because], [true, null, "a hold keeps it until it is lifted"]);
+		assert.ok(!JSON.stringify(held).includes(node) && !JSON.stringify(held).includes("4711"), "neither our nodes nor a hold's reason");
+
+		await stack.ctl(["recording", "delete", recording, "--reason", "test", "--yes"]);
+		assert.equal((await retention()).rule, "deleted-by-user");
+		await stack.ctl(["account", "plan", account.account, "--plan", "paid", "--expires", "never"]);
 	});
 
 	it("serves the page under a strict policy", async () => {
