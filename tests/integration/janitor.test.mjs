@@ -94,12 +94,37 @@ describe("rushes-janitor", () => {
 	it("computes the dates of an account's recordings again when its plan changes", async () => {
 		const { recording } = await makeRecording();
 		const due = () => value(`select due_rule || ' ' || (due_at > now() + interval '28 days') from rushes.recording where id = '${recording}'`);
-		await sql(`select rushes.account_plan_set('test', '${account}', 'paid', now() + interval '2 days')`);
+		const plan = (expires) => stack.ctl(["account", "plan", "Test", "--plan", "paid", "--expires", expires]);
+		await plan(new Date(Date.now() + 2 * 86_400_000).toISOString());
 		await until("it goes with the subscription", async () => (await due()) === "subscription-expired true");
-		await sql(`select rushes.account_plan_set('test', '${account}', 'paid', null)`);
+		await plan("never");
 		await until("it stays", async () => (await due()) === "");
 		await until("nothing waits", async () => (await value("select count(*) from rushes.rules_change")) === "0");
 		assert.ok((await state()).changes.done >= 2);
+	});
+
+	it("takes by a lifecycle rule what is old enough, and not what is held", async () => {
+		const taken = await makeRecording();
+		const held = await makeRecording();
+		const young = await makeRecording();
+		for (const { recording } of [taken, held]) await sql(`update rushes.recording set saved_at = now() - interval '32 days' where id = '${recording}'`);
+		await stack.ctl(["recording", "hold", held.recording, "--reason", "case 4711"]);
+		const month = ["env", "lifecycle", "set", "Test", "support", "month"];
+		await stack.ctl([...month, "--age-days", "30"]);
+		const { recordings, total } = await stack.ctl(["retention", "preview", "Test", "support", "--rule", "month"]);
+		const due = recordings.filter((r) => new Date(r.due_at) <= Date.now() && !r.held).map(({ recording }) => recording);
+		assert.deepEqual([due, total.due_now], [[taken.recording], 1]);
+		await until("the rule that is off was followed", async () => (await value("select count(*) from rushes.rules_change")) === "0");
+		assert.equal(await value(`select state from rushes.recording where id = '${taken.recording}'`), "saved");
+
+		await stack.ctl([...month, "--enabled", "on", "--yes"]);
+		await until("the old one is going", async () => (await value(`select state from rushes.copy where id = '${taken.copy}'`)) === "going");
+		await until("nothing waits", async () => (await value("select count(*) from rushes.rules_change")) === "0");
+		const stateOf = ({ recording }) => value(`select state from rushes.recording where id = '${recording}'`);
+		assert.deepEqual([await stateOf(taken), await stateOf(held), await stateOf(young)], ["deleting", "saved", "saved"]);
+		await stack.ctl(["recording", "release", held.recording, "--reason", "settled"]);
+		await until("what was held goes too", async () => (await stateOf(held)) === "deleting");
+		await stack.ctl(["env", "lifecycle", "remove", "Test", "support", "month"]);
 	});
 
 	it("destroys the key of a closed account, and not before its last recording is gone", async () => {
@@ -108,7 +133,7 @@ describe("rushes-janitor", () => {
 		environment = (await stack.ctl(["env", "create", "Leaving", "support"])).id;
 		const { recording, copy } = await makeRecording();
 		const keys = () => value(`select count(*) from rushes.account_key where account = '${account}'`);
-		await sql(`select rushes.account_close('test', '${account}', 'the customer left')`);
+		await stack.ctl(["account", "close", "Leaving", "--reason", "the customer left", "--yes"]);
 		await until("the copy is going", async () => (await value(`select state from rushes.copy where id = '${copy}'`)) === "going");
 		const before = (await state())["account-keys"].runs;
 		await until("it looked for keys again", async () => ((await state())?.["account-keys"].runs ?? 0) > before + 1);
@@ -124,15 +149,16 @@ describe("rushes-janitor", () => {
 	it("raises an alarm while a rule is paused, once", async () => {
 		const gauge = 'rushes_retention_paused{rule="replaced",place="*"}';
 		const lines = (level) => stack.log("janitor").filter((entry) => entry.level === level && entry.message.includes("rule replaced "));
-		await sql("select rushes.retention_pause_set('test', 'replaced', '*', 'a look at it')");
+		await stack.ctl(["retention", "pause", "replaced", "--reason", "a look at it"]);
 		const [paused] = await until("it tells", async () => ((await state())?.paused ?? []).length === 1 && (await state())?.paused);
 		assert.equal(await metric(gauge), 1);
-		assert.deepEqual([paused.rule, paused.place, paused.by, paused.reason], ["replaced", "*", "test", "a look at it"]);
+		assert.deepEqual([paused.rule, paused.place, paused.reason], ["replaced", "*", "a look at it"]);
+		assert.match(paused.by, /^rushesctl:/);
 		const runs = (await state()).pauses.runs;
 		await until("it looked again", async () => ((await state())?.pauses.runs ?? 0) > runs + 1);
 		assert.equal(lines("error").length, 1);
-		assert.match(lines("error")[0].message, /paused on \* since .* by test: a look at it; `rushesctl retention confirm`/);
-		await sql("select rushes.retention_pause_confirm('test', 'replaced', '*', 'seen')");
+		assert.match(lines("error")[0].message, /paused on \* since .* by rushesctl:.*: a look at it; `rushesctl retention confirm`/);
+		await stack.ctl(["retention", "confirm", "replaced", "--reason", "seen"]);
 		await until("it tells no more", async () => (await state())?.paused.length === 0);
 		assert.equal(await metric(gauge), 0);
 		assert.match(lines("info")[0].message, /works again on \*/);
