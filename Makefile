@@ -43,7 +43,7 @@ UNIT_BIN := $(UNIT_SRC:tests/unit/%.c=$(BUILD)/tests/%)
 INTEGRATION_SRC := $(sort $(wildcard tests/integration/test_*.c tests/integration/*_probe.c))
 INTEGRATION_BIN := $(INTEGRATION_SRC:tests/integration/%.c=$(BUILD)/tests/integration/%)
 
-.PHONY: print-cppflags kill9 all test unit integration-build lint format install clean help
+.PHONY: print-cppflags kill9 chaos all test unit integration-build lint format install clean help
 .DEFAULT_GOAL := all
 .SECONDARY:
 
@@ -116,6 +116,9 @@ test: ## run every suite, as CI does
 TIMES ?= 20
 kill9: all ## kill every service in mid-recording, TIMES=20 times
 	@KILL9_TIMES=$(TIMES) node --test --test-reporter=spec tests/e2e/kill9.test.mjs
+
+chaos: all ## kill services and servers at random under load, CHAOS_RECORDINGS=30 CHAOS_KILLS=20 CHAOS_SEED=1
+	@node tests/chaos/pipeline.mjs
 
 lint: ## formatting, layers, cppcheck, clang-tidy, shellcheck
 	@scripts/lint
