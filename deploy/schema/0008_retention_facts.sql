@@ -233,12 +233,16 @@ create function rushes.recording_explain(p_account uuid, p_recording uuid) retur
 				'due_at', case when r.due_at is null then c.due_at when c.due_at is null then r.due_at
 					       else least(c.due_at, r.due_at) end,
 				'by', case when coalesce(c.due_at, 'infinity') <= coalesce(r.due_at, 'infinity') then c.rule else r.due_rule end,
-				'paused', rushes.is_paused(c.rule, rushes.copy_place(c)),
+				'paused', case when coalesce(c.due_at, 'infinity') <= coalesce(r.due_at, 'infinity')
+					       then rushes.is_paused(c.rule, rushes.copy_place(c))
+					       else rushes.is_paused(r.due_rule, 'recordings') end,
 				'because', case
 					when c.state = 'released' then 'it is the client''s: only the client removes it'
 					when c.state = 'going' then 'it was decided; its owner has not confirmed the removal'
 					when c.state = 'lost' then 'its file is not where the row says; a person has to look'
 					when r.held then 'a hold keeps it until it is lifted'
+					when r.due_at < coalesce(c.due_at, 'infinity')
+						then (select u.takes || ': ' || u.due from rushes.retention_rule u where u.name = r.due_rule)
 					when exists (select from rushes.job j where j.recording = r.id and j.kind in ('copy', 'convert', 'push')
 						     and (j.kind <> 'push' or j.file_kind = c.kind))
 						then 'an unfinished job needs it: ' || (

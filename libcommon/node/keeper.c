@@ -16,7 +16,7 @@
 #define SWEEP_MS 2000
 /* Abandoned `incoming` copies of failed attempts, and the whole walk over rows and files. */
 #define ABANDONED_MS	  60000
-#define RECONCILE_MS	  3600000
+#define RECONCILE_MS	  900000
 #define START_DEADLINE_MS 60000
 #define START_RETRY_MS	  500
 /* The pause after a failure, so that a database that is away is not asked in a tight circle. */
