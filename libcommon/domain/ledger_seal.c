@@ -1,7 +1,7 @@
 #include "domain/ledger_seal.h"
 
 #include "base/hex.h"
-#include "domain/ledger_head.h"
+#include "domain/ledger.h"
 
 #include <inttypes.h>
 #include <string.h>
@@ -35,25 +35,6 @@ static const struct db_statement backlog_sql = {
     " FROM rushes.ledger_backlog()",
     0};
 
-static int read_bytes(const struct db_result *rows, size_t column, void *ret, size_t n, struct error *e)
-{
-	size_t got = 0;
-	int r = db_bytea(rows, 0, column, ret, n, &got, e);
-	return r == 0 && got != n ? error_set(e, ERR_CORRUPT, "a hash or signature of a batch is too short") : r;
-}
-
-/* A row of HEAD_COLUMNS. */
-static int read_head(const struct db_result *rows, struct ledger_head *ret, struct error *e)
-{
-	*ret = (struct ledger_head){.batch = (uint64_t)db_int(rows, 0, 0), .leaves = (uint32_t)db_int(rows, 0, 1)};
-	(void)snprintf(ret->at, sizeof(ret->at), "%s", db_text(rows, 0, 4));
-	(void)snprintf(ret->key_id, sizeof(ret->key_id), "%s", db_text(rows, 0, 5));
-	int r = read_bytes(rows, 2, ret->root, sizeof(ret->root), e);
-	if (r == 0)
-		r = read_bytes(rows, 3, ret->previous, sizeof(ret->previous), e);
-	return r < 0 ? r : read_bytes(rows, 6, ret->signature, sizeof(ret->signature), e);
-}
-
 /* The head that comes next, but for root and leaves. */
 static int begin_head(struct db_pool *p, struct ledger_head *ret, struct error *e)
 {
@@ -64,7 +45,7 @@ static int begin_head(struct db_pool *p, struct ledger_head *ret, struct error *
 	if (r < 0)
 		return r;
 	if (!db_null(rows, 0, 0)) {
-		r = read_head(rows, &last, e);
+		r = ledger_head_of_row(rows, &last, e);
 		if (r < 0)
 			return r;
 		ret->batch = last.batch + 1;
@@ -172,7 +153,7 @@ int ledger_publish_next(struct db_pool *p, struct ledger_target *t, unsigned *re
 	int r = db_run(p, &unpublished_sql, NULL, &heads, e);
 	if (r < 0 || db_rows(heads) == 0)
 		return r;
-	r = read_head(heads, &h, e);
+	r = ledger_head_of_row(heads, &h, e);
 	const char *const params[] = {db_param_int((int64_t)h.batch, batch)};
 	if (r == 0)
 		r = db_run(p, &texts_sql, params, &texts, e);

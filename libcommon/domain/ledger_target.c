@@ -100,10 +100,8 @@ static int compare(struct ledger_target *t, uint64_t batch, const void *data, si
 	int r = ledger_target_get(t, batch, &there, &missing);
 	if (r == ERR_NOTFOUND)
 		return 0;
-	if (r < 0) {
-		*e = missing;
-		return r;
-	}
+	if (r < 0)
+		return error_set(e, r, "%s", missing.text);
 	if (there.size != n || memcmp(there.data, data, n) != 0)
 		return error_set(e, ERR_CORRUPT,
 				 "the ledger target has another content for batch %" PRIu64 "; both stay as they are, "

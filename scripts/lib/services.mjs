@@ -87,5 +87,7 @@ export function ctlEnvironment(stack) {
 		RUSHES_LINK_PEPPER_FILE: stack.keyFile("link-pepper"),
 		RUSHES_VAULT_PUBLIC_KEY_FILE: `${stack.keyFile("vault")}.pub`,
 		RUSHES_LINKGEN_URL: stack.linkgenUrl,
+		RUSHES_LEDGER_TARGET: `file:${stack.ledgerPath()}`,
+		RUSHES_LEDGER_PUBLIC_KEY_FILE: `${stack.keyFile("ledger-sign")}.pub`,
 	};
 }

@@ -1,3 +1,4 @@
+#include "certificate.h"
 #include "commands.h"
 #include "ctl.h"
 #include "recording_delete.h"
@@ -9,6 +10,8 @@
 #include "domain/retention.h"
 #include "domain/target.h"
 
+#include <errno.h>
+#include <limits.h>
 #include <string.h>
 
 struct list_arguments {
@@ -23,6 +26,11 @@ struct recording_arguments {
 struct hold_arguments {
 	struct uuid id;
 	const char *reason;
+};
+
+struct certificate_arguments {
+	struct uuid id;
+	const char *out;
 };
 
 static const char *const states[] = {"open",	 "saved",   "processed", "closed", "failed-copy", "failed-conversion",
@@ -74,6 +82,21 @@ static const struct option hold_options[] = {
      .max = 500,
      .offset = offsetof(struct hold_arguments, reason),
      .help = "why; it stays in the audit"},
+    {0},
+};
+
+static const struct option certificate_options[] = {
+    {.name = "RECORDING",
+     .type = OPTION_UUID,
+     .required = true,
+     .offset = offsetof(struct certificate_arguments, id),
+     .help = "the recording's id"},
+    {.name = "--out",
+     .value = "FILE",
+     .type = OPTION_STRING,
+     .max = PATH_MAX - 1,
+     .offset = offsetof(struct certificate_arguments, out),
+     .help = "file to make for the certificate as JSON; it must not exist"},
     {0},
 };
 
@@ -317,6 +340,35 @@ static int verify(struct ctl *c, const void *arguments, struct error *e)
 	return failed ? error_set(e, ERR_CORRUPT, "%zu checks failed", failed) : 0;
 }
 
+static int write_new(const char *path, json_t *value, struct error *e)
+{
+	FILE *f = fopen(path, "wxe");
+	if (!f)
+		return error_set_errno(e, errno == EEXIST ? ERR_CONFLICT : ERR_REJECT, errno, "cannot make %s", path);
+	output_json(value, f);
+	bool written = fflush(f) == 0;
+	int error = errno;
+	if (fclose(f) == 0 && written)
+		return 0;
+	(void)unlink(path);
+	return error_set_errno(e, ERR_RETRY, error, "cannot write %s", path);
+}
+
+static int certificate(struct ctl *c, const void *arguments, struct error *e)
+{
+	const struct certificate_arguments *a = arguments;
+	json_t *value = NULL;
+	int r = certificate_make(c->db, &a->id, &value, e);
+	if (r == 0 && a->out)
+		r = write_new(a->out, value, e);
+	if (r == 0 && c->json)
+		output_json(value, c->out);
+	else if (r == 0)
+		certificate_print(value, c->out);
+	json_decref(value);
+	return r;
+}
+
 #define OF_ONE \
 	.options = recording_options, .arguments_size = sizeof(struct recording_arguments), .flags = COMMAND_DATABASE
 
@@ -352,6 +404,17 @@ const struct command recording_commands[] = {
 		    "copies on spools are not opened: rushesctl holds no key. Exit status 1 when a check fails.",
      OF_ONE,
      .run = verify},
+    {.verb = "certificate",
+     .summary = "Prove that a recording was deleted, for checking offline",
+     .description = "Writes every ledger entry of the recording with its audit path and the signed heads: what\n"
+		    "evidence stands for each copy, and until when backups of the database may hold what. With\n"
+		    "the published key it is checked by tools/verify-certificate.mjs, or by hand\n"
+		    "(docs/certificates.md).",
+     .examples = "  rushesctl recording certificate 0193b2c4-6f1e-7a3b-9c52-3f0d8f6f1a77 --out proof.json",
+     .options = certificate_options,
+     .arguments_size = sizeof(struct certificate_arguments),
+     .flags = COMMAND_DATABASE,
+     .run = certificate},
     {.verb = "delete",
      .summary = "Delete a recording everywhere, for good",
      .description = "Decides the deletion in one transaction: the recording's key is destroyed, its jobs are\n"

@@ -23,6 +23,10 @@ static const struct config_option options[] = {
     OPTION("RUSHES_VAULT_PUBLIC_KEY_FILE", CONFIG_PATH, "", vault_public_key_file,
 	   "Public half of the vault's key; credentials of targets are sealed to it"),
     OPTION("RUSHES_LINKGEN_URL", CONFIG_STRING, "", linkgen_url, "Public base of short links"),
+    OPTION("RUSHES_LEDGER_TARGET", CONFIG_STRING, "", ledger_target,
+	   "Where the janitor keeps sealed batches of the ledger, as it reads it: file:/folder"),
+    OPTION("RUSHES_LEDGER_PUBLIC_KEY_FILE", CONFIG_PATH, "", ledger_public_key_file,
+	   "Public halves of the keys that signed the ledger, a line each"),
     {0},
 };
 

@@ -19,6 +19,8 @@ struct ctl_config {
 	char *link_pepper_file;
 	char *vault_public_key_file;
 	char *linkgen_url;
+	char *ledger_target;
+	char *ledger_public_key_file;
 };
 
 extern const struct config_schema ctl_config_schema;
