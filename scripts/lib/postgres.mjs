@@ -154,6 +154,8 @@ export class Postgres {
 			],
 			{ maxBuffer: 64 * 1024 * 1024, env: { PATH: process.env.PATH, LANG: "C.UTF-8", PGTZ: "UTC" } },
 		);
+		// psql ends before it has read everything when nobody answers; its status says so
+		child.child.stdin.on("error", () => {});
 		child.child.stdin.end(sql);
 		return (await child).stdout;
 	}
