@@ -42,7 +42,7 @@ static bool read_members(json_t *o, struct ledger_head *h)
 int ledger_head_parse(const char *text, struct ledger_head *ret, struct error *e)
 {
 	char again[LEDGER_HEAD_TEXT_BYTES];
-	struct ledger_head h = *ret;
+	struct ledger_head h = {0};
 	json_t *o = json_loads(text, JSON_REJECT_DUPLICATES, NULL);
 	bool is_read = o && read_members(o, &h);
 	json_decref(o);

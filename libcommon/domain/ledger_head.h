@@ -27,7 +27,7 @@ struct ledger_head {
 /* The text that is signed: canonical JSON in one line, without the signature. */
 void ledger_head_text(const struct ledger_head *h, char ret[LEDGER_HEAD_TEXT_BYTES]);
 
-/* Reads exactly such a text; `ret->signature` is left alone. ERR_CORRUPT for any other. */
+/* Reads exactly such a text; `ret->signature` becomes zeros. ERR_CORRUPT for any other. */
 int ledger_head_parse(const char *text, struct ledger_head *ret, struct error *e) _must_check_;
 
 /* SHA-256 of the text: the `previous` of the next head. */

@@ -191,10 +191,9 @@ static int read_kept(struct verifier *v, uint64_t batch, struct kept_batch *k, s
 		merkle_add(&tree, leaf);
 	}
 	merkle_root(&tree, root);
-	k->is_sound = k->n > 2 && bytes == k->object.size &&
+	k->is_sound = k->n > 2 && bytes == k->object.size && ledger_head_parse(k->lines[0], &k->head, &why) == 0 &&
 		      strlen(k->lines[1]) == 2 * (size_t)ED25519_SIGNATURE_BYTES &&
-		      hex_decode(k->lines[1], k->head.signature, sizeof(k->head.signature)) &&
-		      ledger_head_parse(k->lines[0], &k->head, &why) == 0 && k->head.batch == batch &&
+		      hex_decode(k->lines[1], k->head.signature, sizeof(k->head.signature)) && k->head.batch == batch &&
 		      ledger_head_verify(&k->head, v->keys, &why) == 0 && tree.leaves == k->head.leaves &&
 		      memcmp(root, k->head.root, sizeof(root)) == 0;
 	if (!k->is_sound)
@@ -228,8 +227,9 @@ static void compare_entries(struct verifier *v, uint64_t batch, const struct kep
 		(void)json_object_del(places, id);
 	}
 	const char *name = NULL;
-	json_object_foreach (places, name, entry)
+	json_object_foreach (places, name, entry) {
 		find(v, "added", batch, number_of(entry, "id"), "entry %s was not in the batch that was signed", name);
+	}
 	json_decref(places);
 }
 
@@ -320,9 +320,10 @@ static int check_witnesses(struct verifier *v, struct error *e)
 	int r = ledger_unproven(v->db, FINDINGS_MAX, &unproven, e);
 	if (r < 0)
 		return r;
-	json_array_foreach (unproven, i, id)
+	json_array_foreach (unproven, i, id) {
 		find(v, "removed", 0, 0, "recording %s is deleted, but its entry `complete` is not there",
 		     json_string_value(id));
+	}
 	json_decref(unproven);
 	if (v->known_head && !v->knows_head)
 		find(v, "cut-off", 0, 0, "no batch has the head %s that is known from elsewhere", v->known_head);

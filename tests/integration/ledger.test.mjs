@@ -74,6 +74,7 @@ describe("the ledger", () => {
 		}
 	});
 
+	const shows = async (line) => line.test((await stack.admin("janitor", "/metrics")).body);
 	const publicKey = () => `${stack.keyFile("ledger-sign")}.pub`;
 	const targetFile = (batch) => path.join(stack.ledgerPath(), `${String(batch).padStart(12, "0")}.ledger`);
 
@@ -172,9 +173,8 @@ describe("the ledger", () => {
 		await sql(`update rushes.ledger_batch set published_at = null where id = ${last}`);
 		await until("it complains", () => stack.log("janitor").some(({ message }) => /another content for batch/.test(message)));
 		assert.notDeepEqual(fs.readFileSync(file), content, "it wrote over the file");
-		const metrics = (await stack.admin("janitor", "/metrics")).body;
-		assert.match(metrics, /^rushes_ledger_unpublished 1$/m);
-		assert.match(metrics, /^rushes_ledger_unsealed_seconds 0$/m);
+		await until("the gauge rises", () => shows(/^rushes_ledger_unpublished 1$/m));
+		assert.ok(await shows(/^rushes_ledger_unsealed_seconds 0$/m));
 		fs.writeFileSync(file, content);
 		await allPublished();
 	});
@@ -183,7 +183,7 @@ describe("the ledger", () => {
 		const away = `${stack.ledgerPath()}-away`;
 		fs.renameSync(stack.ledgerPath(), away);
 		await addEntries(2);
-		await until("the batch waits", async () => /^rushes_ledger_unpublished 1$/m.test((await stack.admin("janitor", "/metrics")).body));
+		await until("the batch waits", () => shows(/^rushes_ledger_unpublished 1$/m));
 		fs.renameSync(away, stack.ledgerPath());
 		await allPublished();
 	});
