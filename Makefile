@@ -43,7 +43,7 @@ UNIT_BIN := $(UNIT_SRC:tests/unit/%.c=$(BUILD)/tests/%)
 INTEGRATION_SRC := $(sort $(wildcard tests/integration/test_*.c tests/integration/*_probe.c))
 INTEGRATION_BIN := $(INTEGRATION_SRC:tests/integration/%.c=$(BUILD)/tests/integration/%)
 
-.PHONY: print-cppflags kill9 chaos all test unit integration-build lint format install clean help
+.PHONY: print-cppflags kill9 chaos simulation all test unit integration-build lint format install clean help
 .DEFAULT_GOAL := all
 .SECONDARY:
 
@@ -119,6 +119,9 @@ kill9: all ## kill every service in mid-recording, TIMES=20 times
 
 chaos: all ## kill services and servers at random under load, CHAOS_RECORDINGS=30 CHAOS_KILLS=20 CHAOS_SEED=1
 	@node tests/chaos/pipeline.mjs
+
+simulation: all ## years of retention against a model of its rules, SEED=1 YEARS=10 RECORDINGS=2000
+	@SEED=$(SEED) YEARS=$(YEARS) RECORDINGS=$(RECORDINGS) node tests/simulation/retention.mjs
 
 lint: ## formatting, layers, cppcheck, clang-tidy, shellcheck
 	@scripts/lint

@@ -1,0 +1,242 @@
+// The real rules in the real PostgreSQL, through one connection: each step of the simulation is one script, sent to a psql
+// that stays, with the steps of the services as functions that call the schema's own.
+import { spawn } from "node:child_process";
+import path from "node:path";
+import { HASH, INGEST, TRANSCODER, literal, stack, startDatabase } from "../lib/steps.mjs";
+
+const HELPERS = `
+create schema simulation;
+create table simulation.seen (ledger bigint not null);
+insert into simulation.seen select coalesce(max(id), 0) from rushes.ledger;
+
+-- What the ledger says since the last call.
+create function simulation.observe() returns jsonb language plpgsql as $$
+declare v jsonb; n bigint;
+begin
+	select coalesce(jsonb_agg(jsonb_build_object('kind', l.kind, 'recording', l.recording, 'copy', l.copy, 'rule', l.rule) order by l.id), '[]'),
+	       max(l.id) into v, n
+	from rushes.ledger l where l.id > (select ledger from simulation.seen);
+	update simulation.seen set ledger = coalesce(n, ledger);
+	return v;
+end $$;
+
+create function simulation.copy_id(p_recording uuid, p_name text) returns uuid language sql immutable
+	as $$ select md5(p_recording || p_name)::uuid $$;
+
+-- A take of 100 bytes in one closed segment; the session of another take, or one of its own.
+create function simulation.take(p_recording uuid, p_account uuid, p_environment uuid, p_replaces uuid) returns text
+	language plpgsql as $$
+declare
+	v_code bytea := decode(md5('link' || p_recording), 'hex');
+	v_consent text := (select consent_text from rushes.environment where id = p_environment);
+	v_session uuid := (select session from rushes.recording where id = p_replaces);
+	v_copy uuid := simulation.copy_id(p_recording, 'segment');
+	v_key uuid;
+	v_epoch integer;
+	v_verdict text;
+begin
+	if v_session is null then
+		perform rushes.link_create('simulation', p_account, p_environment, simulation.copy_id(p_recording, 'link'), v_code,
+			rushes.rushes_now() + interval '1 day', 1, '{}', null);
+		v_session := simulation.copy_id(p_recording, 'session');
+		perform rushes.session_open(v_code, v_session, '\\x01', null, v_consent, '12 h');
+	end if;
+	select verdict into v_verdict from rushes.recording_open(p_recording, p_account, v_session, 'video/webm', '192.0.2.1', 'agent', null,
+		null, null, p_replaces, null);
+	if v_verdict <> 'new' then
+		return v_verdict;
+	end if;
+	select epoch into v_epoch from rushes.segment_prepare(p_recording, v_session);
+	select id into v_key from rushes.account_key_add(p_account, simulation.copy_id(p_account, 'key'), 'root', '\\x00');
+	perform rushes.segment_open(p_recording, v_epoch, 0, '${INGEST}', 0, v_copy, 'a.sealed', v_key, '\\x01');
+	perform rushes.segment_present(v_copy, '${INGEST}');
+	perform rushes.segment_close(p_recording, 0, '${INGEST}', 100, '\\x${HASH}', 5);
+	return 'new';
+end $$;
+
+-- One job's attempt as its service makes it. p_fates: how often it fails by key, 99: it can never work.
+create function simulation.attempt(j rushes.job, p_fail integer, p_main boolean) returns text language plpgsql as $$
+declare
+	v_copy uuid;
+	v_outputs jsonb := '[]';
+	v_kind text;
+	v_state text;
+begin
+	if j.kind = 'push' then
+		if exists (select from rushes.copy c where c.recording = j.recording and c.kind = j.file_kind and c.target = j.target and c.state = 'going') then
+			p_fail := greatest(p_fail, j.failures + 1);
+		else
+			select copy into v_copy from rushes.push_begin(j.id, j.attempt, simulation.copy_id(j.recording, j.file_kind || j.target || j.id), 'an.object', null);
+		end if;
+	elsif j.kind = 'copy' then
+		v_kind := case when p_main then 'main' else 'raw' end;
+		v_copy := simulation.copy_id(j.recording, v_kind || j.id || j.attempt);
+		perform rushes.file_copy_begin(j.id, j.attempt, '${TRANSCODER}', v_kind, v_copy, 'b.sealed');
+	else
+		foreach v_kind in array array['main', 'snapshot', 'filmstrip'] loop
+			v_copy := simulation.copy_id(j.recording, v_kind || j.id || j.attempt);
+			perform rushes.file_copy_begin(j.id, j.attempt, '${TRANSCODER}', v_kind, v_copy, 'b.sealed');
+			v_outputs := v_outputs || jsonb_build_object('kind', v_kind, 'copy', v_copy, 'bytes', 7, 'sha256', '${HASH}', 'facts', '{}'::jsonb);
+		end loop;
+	end if;
+	if j.failures < p_fail then
+		select state into v_state from rushes.job_failed(j.id, j.attempt, 'retry', 'simulated', p_fail = 99);
+		return v_state;
+	end if;
+	if j.kind = 'push' then
+		perform rushes.push_job_done(j.id, j.attempt, v_copy, '{}', false);
+	elsif j.kind = 'copy' then
+		perform rushes.copy_job_done(j.id, j.attempt, v_copy, 100, '\\x${HASH}', '{}');
+	else
+		perform rushes.convert_job_done(j.id, j.attempt, v_outputs);
+	end if;
+	return 'done';
+end $$;
+
+-- Everything that is due for one recording. Returns what happened, its copies, and when there is more to do.
+create function simulation.work(p_recording uuid, p_fates jsonb, p_main boolean) returns jsonb language plpgsql as $$
+declare
+	v_id uuid;
+	j rushes.job;
+	v_key text;
+	v_events jsonb := '[]';
+begin
+	loop
+		select q.id into v_id from rushes.job q
+		where q.recording = p_recording and q.kind <> 'delete' and q.state = 'queued' and q.next_attempt_at <= rushes.rushes_now()
+		order by q.rank, q.target limit 1;
+		exit when not found;
+		select * into j from rushes.job_claim(v_id, (select kind from rushes.job where id = v_id), 'eu1',
+			case when (select kind from rushes.job where id = v_id) = 'push' then 'storage-pusher/a#1' else 'transcoder/${TRANSCODER}#1' end,
+			'${TRANSCODER}', '30 s');
+		if not found or j.id <> v_id then
+			raise exception 'job % of recording % is due and was not given', v_id, p_recording;
+		end if;
+		v_key := concat_ws('/', j.kind, j.file_kind, j.target);
+		v_events := v_events || jsonb_build_object('job', j.id, 'key', v_key, 'kind', j.kind, 'file', j.file_kind, 'target', j.target,
+			'state', simulation.attempt(j, coalesce((p_fates->>v_key)::integer, 0), p_main));
+	end loop;
+	return jsonb_build_object('events', v_events,
+		'state', (select state from rushes.recording where id = p_recording),
+		'next', (select extract(epoch from min(next_attempt_at)) * 1000 from rushes.job where recording = p_recording and kind <> 'delete'),
+		'pushes', (select coalesce(jsonb_agg(jsonb_build_object('file', file_kind, 'target', target)), '[]') from rushes.job
+			   where recording = p_recording and kind = 'push'),
+		'copies', (select coalesce(jsonb_agg(jsonb_build_object('id', id, 'kind', coalesce(kind, 'raw'), 'segment', segment, 'target', target)
+				order by kind, target), '[]')
+			   from rushes.copy where recording = p_recording and state in ('present', 'released')));
+end $$;
+
+-- One round of the sweeps that run, and of the owners that are up; targets that are down answer nothing.
+create function simulation.sweep(p_slices text[], p_nodes uuid[], p_pusher boolean, p_down uuid[]) returns void language plpgsql as $$
+declare
+	v_slice text;
+	v_node uuid;
+	v_copy uuid;
+	j rushes.job;
+begin
+	if 'janitor' = any (p_slices) then
+		while rushes.rules_change_work(500) > 0 loop
+		end loop;
+	end if;
+	foreach v_slice in array p_slices loop
+		perform rushes.sweep_brakes(v_slice);
+		loop
+			perform from rushes.sweep_decide(v_slice, 500);
+			exit when not found;
+		end loop;
+	end loop;
+	-- what went with a whole recording is decided by the slice of its rule
+	foreach v_slice in array p_slices loop
+		perform from rushes.sweep_decide(v_slice, 5000);
+	end loop;
+	foreach v_node in array p_nodes loop
+		-- and what an attempt began that nobody works on any more
+		for v_copy in select copy from rushes.copies_going(v_node, 5000)
+			union all
+			select c.id from rushes.copy c
+			where c.node = v_node and c.state = 'incoming' and c.kind is not null
+			  and not exists (select from rushes.job q where q.id = c.job and q.attempt = c.attempt and q.state = 'running')
+		loop
+			perform rushes.copy_gone(v_copy, 'node/' || v_node, '{"unlinked": true}');
+		end loop;
+	end loop;
+	loop
+		exit when not p_pusher;
+		select * into j from rushes.job_claim(null, 'delete', 'eu1', 'storage-pusher/a#1', null, '30 s');
+		exit when not found;
+		if j.target = any (p_down) then
+			perform rushes.job_failed(j.id, j.attempt, 'retry', 'the target is down', false);
+		else
+			perform rushes.delete_job_done(j.id, j.attempt, '{"versions": 1}');
+		end if;
+	end loop;
+	if 'janitor' = any (p_slices) then
+		perform rushes.personal_sweep(5000);
+		perform rushes.account_keys_sweep(100);
+	end if;
+end $$;
+
+-- A person sends a job that failed on its way again.
+create function simulation.retry(p_job uuid) returns text language plpgsql as $$
+begin
+	perform rushes.job_retry(p_job, 'simulation');
+	return 'retried';
+end $$;
+
+-- What is left of recordings whose deletion was decided, or of their personal data.
+create function simulation.left_of(p_recordings uuid[]) returns bigint language sql as $$
+	select (select count(*) from rushes.copy where recording = any (p_recordings) and state <> 'released')
+	     + (select count(*) from rushes.recording_personal where recording = any (p_recordings))
+	     + (select count(*) from rushes.recording_key where recording = any (p_recordings))
+	     + (select count(*) from rushes.recording where id = any (p_recordings) and state <> 'deleted')
+$$;
+`;
+
+/** Starts the servers, the helpers and the connection. `step(at, sql...)` resolves to the JSON that each statement gives. */
+export async function startSimulationDatabase() {
+	await startDatabase();
+	await stack.postgres.psql(HELPERS);
+	const child = spawn(
+		"/usr/lib/postgresql/15/bin/psql",
+		["-X", "-q", "-At", "-v", "ON_ERROR_STOP=1", "-h", path.join(stack.postgres.dir, "socket"), "-p", String(stack.ports.postgres), "-U", "postgres", "-d", "rushes"],
+		{ env: { PATH: process.env.PATH, LANG: "C.UTF-8", PGTZ: "UTC" } },
+	);
+	let output = "";
+	let complaint = "";
+	let waiting = null;
+	child.stdout.setEncoding("utf8").on("data", (text) => {
+		output += text;
+		if (!output.endsWith("\n--\n") && output !== "--\n") return;
+		const lines = output.split("\n").slice(0, -2).filter((line) => line !== "");
+		output = "";
+		waiting?.resolve(lines);
+	});
+	child.stderr.setEncoding("utf8").on("data", (text) => (complaint += text));
+	child.on("close", () => waiting?.reject(new Error(`psql ended: ${complaint}`)));
+	const send = (sql) =>
+		new Promise((resolve, reject) => {
+			waiting = { resolve, reject };
+			child.stdin.write(`${sql}\n\\echo --\n`);
+		});
+	await send("set synchronous_commit = off; set jit = off; set client_min_messages = error;");
+	return {
+		/** Sets the clock and calls functions of the schema; each call is [name, args...]. Resolves to their answers, as text. */
+		async step(at, calls) {
+			const time = new Date(at).toISOString();
+			const sql = [`update test_clock set at = '${time}'; update rushes.node set beat_at = '${time}';`];
+			for (const [name, ...args] of calls) {
+				const list = args.map((value) => (value?.sql ? value.sql : literal(value))).join(", ");
+				sql.push(`select coalesce(nullif((select x::text from ${name}(${list}) x limit 1), ''), '-');`);
+			}
+			return send(sql.join("\n"));
+		},
+		send,
+		async stop() {
+			child.stdin.end();
+			await stack.remove();
+		},
+	};
+}
+
+export const uuids = (list) => ({ sql: `array[${list.map((id) => `'${id}'`).join(",")}]::uuid[]` });
+export const texts = (list) => ({ sql: `array[${list.map((text) => `'${text}'`).join(",")}]::text[]` });
