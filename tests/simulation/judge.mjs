@@ -88,13 +88,14 @@ export class Judge {
 		});
 	}
 
-	/** Puts the times at which something of a recording is due on the agenda: just before, and the sweep that must take it. */
+	/** Puts the times at which something of a recording is due on the agenda: just before a midnight, and the sweep that must
+	 *  take it. */
 	plan(r) {
 		const times = new Set([...r.copies].filter((c) => !c.gone).map((c) => (c.decidedAt === null ? due(r, c)?.at : this.now)));
 		times.add(r.deletion ? r.deletion.at : wholeDue(r)?.at);
 		for (const at of times) {
 			if (at === undefined) continue;
-			if (at > this.now + 1000) this.#planSweep(at - 1000, null);
+			if (at > this.now + 1000 && at % MINUTE === 0) this.#planSweep(at - 1000, null);
 			this.#planSweep(onGrid(Math.max(at, this.now)), r);
 		}
 	}

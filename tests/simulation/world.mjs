@@ -4,7 +4,7 @@ import { DAY, HOUR, MINUTE, after28Days } from "./calendar.mjs";
 const ZONES = ["Europe/Bucharest", "America/New_York", "Asia/Kolkata", "Pacific/Auckland", "America/Sao_Paulo", "UTC"];
 const FILES = ["main", "raw", "snapshot", "filmstrip"];
 const REASON = "a reason";
-/** A first argument of job_failed that nothing follows: the input can never work. */
+/** As many failures as stand for an input that can never work. */
 const NEVER = 99;
 const GIVES_UP = 13;
 
