@@ -121,6 +121,8 @@ declare
 	e rushes.environment;
 	v_main_delivered timestamptz;
 	v_main_pending boolean;
+	v_main_unfinished boolean;
+	v_main_made timestamptz;
 begin
 	select * into r from rushes.recording where id = p_recording;
 	select * into e from rushes.environment where account = r.account and id = r.environment;
@@ -143,9 +145,10 @@ begin
 		select c.id, rushes.midnight_after_28_days(greatest(r.saved_at, r.copied_at)), 'failed-conversion'::text
 		from rushes.copy c where c.recording = r.id and c.kind is not null and c.node is not null;
 	elsif r.state in ('processed', 'closed') then
-		select max(p.at) filter (where p.state = 'done'), bool_or(p.state <> 'done')
-		into v_main_delivered, v_main_pending
+		select max(p.at) filter (where p.state = 'done'), bool_or(p.state <> 'done'), bool_or(p.state = 'unfinished')
+		into v_main_delivered, v_main_pending, v_main_unfinished
 		from rushes.push_facts(r.id, r.opened_at) p where p.file_kind = 'main';
+		select f.made_at into v_main_made from rushes.file f where f.recording = r.id and f.kind = 'main';
 		return query
 		with fate as (
 			select c.id, f.made_at,
@@ -166,8 +169,8 @@ begin
 			    when t.targets > 0 and not t.failed then t.last
 			    -- a file that goes nowhere of its own leaves with main
 			    when t.targets = 0 and not v_main_pending and v_main_delivered is not null then v_main_delivered
-			    when t.targets = 0 and v_main_pending then null
-			    else rushes.midnight_after_28_days(t.made_at) end,
+			    when t.targets = 0 and v_main_unfinished then null
+			    else rushes.midnight_after_28_days(case when t.targets = 0 then v_main_made else t.made_at end) end,
 		       case when e.do_not_store and not v_main_pending and v_main_delivered is not null then 'do-not-store'
 			    when (t.targets > 0 and not t.failed)
 			      or (t.targets = 0 and not v_main_pending and v_main_delivered is not null) then 'work-delivered'
