@@ -212,6 +212,7 @@ create table rushes.recording (
 create index recording_account on rushes.recording (account, opened_at);
 create index recording_session on rushes.recording (session);
 create index recording_open on rushes.recording (last_byte_at) where state = 'open';
+create index recording_replaces on rushes.recording (replaces) where replaces is not null;
 create index recording_deleting on rushes.recording (deleting_at) where state = 'deleting';
 create index recording_due on rushes.recording (due_rule, due_at) where due_at is not null;
 create index recording_environment on rushes.recording (account, environment, id) where state <> 'deleted';

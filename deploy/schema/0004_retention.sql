@@ -224,6 +224,10 @@ create function rushes.retention_whole(r rushes.recording) returns table (due_at
 		union all
 		select rushes.midnight_after_28_days(a.paid_until), 'subscription-expired' where a.plan = 'paid'
 		union all
+		select n.processed_at, 'replaced'
+		from rushes.recording n
+		where r.recovered and n.replaces = r.id and n.account = r.account and n.session = r.session
+		union all
 		select rushes.lifecycle_due(r.saved_at, l.age_days, a.zone), 'lifecycle'
 		from rushes.lifecycle_rule l
 		where l.account = r.account and l.environment = r.environment and l.enabled and l.file_kind is null

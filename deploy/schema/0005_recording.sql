@@ -565,9 +565,9 @@ begin
 	update rushes.recording set processed_at = rushes.rushes_now() where id = p_recording returning * into r;
 	perform rushes.add_event('recording.processed', r.account, p_recording, r.trace);
 	return query select rushes.add_push_jobs(p_recording);
-	-- the whole take that came later has been processed: what it replaces may go
+	-- the whole take that came later has been processed: what it replaces may go; a held one when its hold is lifted
 	if r.replaces is not null and exists (select from rushes.recording o
-		where o.id = r.replaces and o.account = r.account and o.session = r.session and o.recovered) then
+		where o.id = r.replaces and o.account = r.account and o.session = r.session and o.recovered and not o.held) then
 		perform rushes.recording_delete(r.replaces, 'replaced', null, null);
 	end if;
 end $$;

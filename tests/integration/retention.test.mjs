@@ -219,3 +219,19 @@ test("a paused rule decides nothing, and explain says so", async () => {
 	assert.equal((await call("sweep_decide", "storage-pusher", 100)).length, 4);
 	assert.equal(await refusal("retention_pause_confirm", "test", "work-delivered", "*", "again"), "RU002");
 });
+
+test("a held take does not hold up the one that replaces it, and goes when its hold is lifted", async () => {
+	const env = await environment({}, await newAccount("paid", null));
+	const broken = await saved(env, { sent: false });
+	await call("hold_set", "test", broken.recording, true, "case 18");
+	const whole = await saved(env);
+	await stack.postgres.psql(`update rushes.recording set session = '${broken.session}', replaces = '${broken.recording}'
+		where id = '${whole.recording}'`);
+	await processed(await copied(whole));
+	await work();
+	assert.notEqual(await stateOf(broken.recording), "deleted");
+	await call("hold_set", "test", broken.recording, false, "closed");
+	await work();
+	assert.equal(await stateOf(broken.recording), "deleted");
+	assert.equal(await value(`select delete_rule from rushes.recording where id = '${broken.recording}'`), "replaced");
+});
