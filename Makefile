@@ -43,7 +43,7 @@ UNIT_BIN := $(UNIT_SRC:tests/unit/%.c=$(BUILD)/tests/%)
 INTEGRATION_SRC := $(sort $(wildcard tests/integration/test_*.c tests/integration/*_probe.c))
 INTEGRATION_BIN := $(INTEGRATION_SRC:tests/integration/%.c=$(BUILD)/tests/integration/%)
 
-.PHONY: print-cppflags kill9 chaos simulation all test unit integration-build lint format install clean help
+.PHONY: fuzz fuzz-build fuzz-replay print-cppflags kill9 chaos simulation all test unit integration-build lint format install clean help
 .DEFAULT_GOAL := all
 .SECONDARY:
 
@@ -110,6 +110,25 @@ $(foreach t,$(FUZZ_SRC),$(eval $(call fuzz_rules,$(t),$(t:tests/fuzz/%.c=build/f
 
 fuzz-build: $(FUZZ_BIN) ## build the fuzz targets into build/fuzz
 
+FUZZ_SECONDS ?= 60
+JOBS ?= 1
+fuzz: fuzz-build ## fuzz each parser of hostile bytes, FUZZ_SECONDS=60 [FUZZ="NAME..."] [JOBS=1]
+	@scripts/fuzz --seconds $(FUZZ_SECONDS) --jobs $(JOBS) --only "$(FUZZ)" $(FUZZ_BIN)
+
+# The seeds alone need no coverage: the objects of CC=clang SAN=address,undefined serve, linked with libFuzzer's driver.
+REPLAY_BIN := $(FUZZ_SRC:tests/fuzz/%.c=$(BUILD)/replay/%)
+
+define replay_rules
+$(2): $(patsubst %.c,$(BUILD)/%.o,$(1)) $(call test_extra,$(1)) $(COMMON_LIB)
+	@mkdir -p $$(@D)
+	$$(if $$(Q),@echo "  LD  $$@")
+	$$(Q)clang $(CFLAGS) $(LDFLAGS) -fsanitize=fuzzer -o $$@ $$^ $(LIBS)
+endef
+$(foreach t,$(FUZZ_SRC),$(eval $(call replay_rules,$(t),$(t:tests/fuzz/%.c=$(BUILD)/replay/%))))
+
+fuzz-replay: $(REPLAY_BIN) ## run the seeds of the fuzz targets once; with CC=clang SAN=address,undefined
+	@scripts/fuzz --replay $(REPLAY_BIN)
+
 test: ## run every suite, as CI does
 	@scripts/test
 
@@ -145,5 +164,5 @@ clean: ## remove what was built
 help: ## this list
 	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/  \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
 
--include $(COMMON_OBJ:.o=.d) $(patsubst %.c,$(BUILD)/%.d,$(wildcard services/*/*.c tests/unit/*.c tests/integration/*.c))
+-include $(COMMON_OBJ:.o=.d) $(patsubst %.c,$(BUILD)/%.d,$(wildcard services/*/*.c tests/unit/*.c tests/integration/*.c tests/fuzz/*.c))
 -include $(COMMON_SRC:%.c=build/fuzz/obj/%.d) $(FUZZ_SRC:%.c=build/fuzz/obj/%.d)

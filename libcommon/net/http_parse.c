@@ -50,8 +50,10 @@ int http_head_find(const char *data, size_t n, const struct http_parse_limits *l
 		if (c == '\t')
 			continue;
 		if (c == '\r') {
-			if (i + 1 == n)
-				break; /* look again when its line feed is here */
+			/* look again when its line feed is here; behind the limit nothing is looked at, so that the
+			 * answer does not depend on what was read together */
+			if (i + 1 == n || i + 1 == l->head_bytes_max)
+				break;
 			if (data[i + 1] == '\n')
 				continue;
 		} else if (c == '\n' && i > 0 && data[i - 1] == '\r') {
