@@ -1,6 +1,8 @@
 // Loopback ports: free ones for tests, and for fixed ones the plain word which is taken and by whom.
 import fs from "node:fs";
 import net from "node:net";
+import os from "node:os";
+import path from "node:path";
 
 function listen(port) {
 	return new Promise((resolve, reject) => {
@@ -10,12 +12,71 @@ function listen(port) {
 	});
 }
 
-/** `count` different ports that nobody listens on now. */
+// Below the range that the kernel gives to outgoing connections, so that nobody gets one of these by chance.
+const LOWEST = 10240;
+const HIGHEST = 32000;
+const claims = path.join(os.tmpdir(), `rushes-ports-${process.getuid()}`);
+const mine = new Set();
+
+function isAlive(pid) {
+	try {
+		process.kill(pid, 0);
+		return true;
+	} catch (error) {
+		return error.code === "EPERM";
+	}
+}
+
+/** An empty file is one whose owner is about to write its pid. */
+function isHeld(file) {
+	try {
+		const holder = fs.readFileSync(file, "utf8");
+		return holder === "" || isAlive(Number(holder));
+	} catch (error) {
+		if (error.code !== "ENOENT") throw error;
+		return false;
+	}
+}
+
+/** Whether the port is now this process's among all that ask here; those that ended left theirs. */
+function claim(port) {
+	const file = path.join(claims, String(port));
+	for (let tries = 0; tries < 2; tries++) {
+		try {
+			fs.writeFileSync(file, String(process.pid), { flag: "wx" });
+			mine.add(file);
+			return true;
+		} catch (error) {
+			if (error.code !== "EEXIST") throw error;
+		}
+		if (isHeld(file)) return false;
+		fs.rmSync(file, { force: true });
+	}
+	return false;
+}
+
+process.on("exit", () => {
+	for (const file of mine) fs.rmSync(file, { force: true });
+});
+
+/** `count` different ports that nobody listens on now, and that no other process gets here while this one lives. */
 export async function freePorts(count) {
-	const servers = [];
-	for (let i = 0; i < count; i++) servers.push(await listen(0));
-	const ports = servers.map((server) => server.address().port);
-	await Promise.all(servers.map((server) => new Promise((resolve) => server.close(resolve))));
+	fs.mkdirSync(claims, { recursive: true, mode: 0o700 });
+	const ports = [];
+	const range = HIGHEST - LOWEST;
+	let at = Math.floor(Math.random() * range);
+	for (let tried = 0; ports.length < count && tried < range; tried++, at = (at + 1) % range) {
+		const port = LOWEST + at;
+		if (!claim(port)) continue;
+		try {
+			const server = await listen(port);
+			await new Promise((resolve) => server.close(resolve));
+			ports.push(port);
+		} catch (error) {
+			if (error.code !== "EADDRINUSE") throw error;
+		}
+	}
+	if (ports.length < count) throw new Error(`no ${count} ports between ${LOWEST} and ${HIGHEST} are free`);
 	return ports;
 }
 
