@@ -10,9 +10,6 @@
 /* Threads that seal and write borrow one of these for the length of a turn. */
 #define WRITE_BUFFER_BYTES MIB
 
-/* A stream must find room for a minute of its bitrate: of 2 Mbit/s, twice what recorders send. */
-#define STREAM_RESERVE_BYTES (16 * MIB)
-
 #define FIELD(member) offsetof(struct ingest_config, member)
 
 const struct config_option ingest_options[] = {
@@ -29,7 +26,9 @@ const struct config_option ingest_options[] = {
     {"RUSHES_SPOOL_PATH", CONFIG_PATH, NULL, 0, 0, NULL, FIELD(spool_path),
      "Folder of the spool; its superblock is made in an empty one"},
     {"RUSHES_SPOOL_RESERVE", CONFIG_BYTES, "1GiB", 0, 0, NULL, FIELD(spool_reserve_bytes),
-     "Room on the spool's disk that is kept free"},
+     "Room on the spool's disk that is kept for recordings that finish"},
+    {"RUSHES_INGEST_STREAM_RATE", CONFIG_BYTES, "128KiB", 1024, 1024 * MIB, NULL, FIELD(stream_rate),
+     "Bytes per second for which a new stream claims a minute's room, until its own rate is measured"},
     {"RUSHES_SPOOL_ROOT_KEY_FILE", CONFIG_PATH, NULL, 0, 0, NULL, FIELD(root_key_file),
      "Key file of purpose spool-root"},
     {"RUSHES_TOKEN_PUBLIC_KEY_FILE", CONFIG_PATH, NULL, 0, 0, NULL, FIELD(token_key_file),
@@ -88,7 +87,14 @@ static int open_intakes(struct ingest *g, struct error *e)
 	g->host.spool = g->spool;
 	g->host.root = g->root;
 	const struct recover_options recover = {&g->host, platform_bus(p), g->config->platform.region};
-	int r = pool_new(platform_loop(p), "intake", (unsigned)g->config->threads, 2 * LIVE_COPIES_MAX, &g->pool, e);
+	const struct room_options room = {.spool = g->spool,
+					  .reserve_bytes = g->config->spool_reserve_bytes,
+					  .metrics = platform_metrics(p)};
+	int r = room_new(&room, &g->room, e);
+	if (r < 0)
+		return r;
+	g->host.room = g->room;
+	r = pool_new(platform_loop(p), "intake", (unsigned)g->config->threads, 2 * LIVE_COPIES_MAX, &g->pool, e);
 	const struct intakes_options intakes = {.loop = platform_loop(p),
 						.pool = g->pool,
 						.host = &g->host,
@@ -97,7 +103,7 @@ static int open_intakes(struct ingest *g, struct error *e)
 						.region = g->config->platform.region,
 						.metrics = platform_metrics(p),
 						.linger_ms = g->config->linger_ms,
-						.stream_reserve_bytes = STREAM_RESERVE_BYTES};
+						.stream_rate = g->config->stream_rate};
 	if (r == 0)
 		r = recover_at_start(&recover, e);
 	if (r == 0)
@@ -150,7 +156,7 @@ static bool spool_is_ready(void *arg, const char **ret_why)
 {
 	struct ingest *g = arg;
 	*ret_why = "the spool is read-only or full";
-	return spool_admits(g->spool, STREAM_RESERVE_BYTES);
+	return intakes_have_room(g->intakes);
 }
 
 int ingest_start(struct service *s, const void *config, void **ret_state, struct error *e)
@@ -173,6 +179,7 @@ int ingest_start(struct service *s, const void *config, void **ret_state, struct
 	if (r < 0)
 		return r;
 	platform_debug_add(g->platform, "recordings", intakes_debug, g->intakes);
+	platform_debug_add(g->platform, "room", room_debug, g->room);
 	platform_debug_add(g->platform, "keeper", keeper_debug, g->keeper);
 	platform_debug_add(g->platform, "peers", serve_debug, g->serve);
 	platform_debug_add(g->platform, "public", http_server_state, g->server);
@@ -253,6 +260,7 @@ void ingest_stop(void *state)
 	slab_free(g->host.buffers);
 	tls_free(g->tls);
 	tls_free(g->peer_tls);
+	room_free(g->room);
 	spool_free(g->spool);
 	keyring_free(g->root);
 	keyring_free(g->token_keys);

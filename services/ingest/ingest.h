@@ -21,6 +21,7 @@ struct ingest_config {
 	char *root_key_file;
 	char *token_key_file;
 	uint64_t spool_reserve_bytes;
+	uint64_t stream_rate;
 	uint64_t buffer_bytes;
 	uint64_t threads;
 	uint64_t connections_max;
@@ -40,6 +41,7 @@ struct ingest {
 	struct spool *spool;
 	struct keyring *root, *token_keys;
 	struct slab *chunks;
+	struct room *room;
 	struct segment_host host;
 	struct tls_context *tls, *peer_tls;
 	struct intakes *intakes;

@@ -52,6 +52,8 @@ void intake_set_state(struct intake *i, enum intake_state to)
 	struct log_context ctx = intake_context(i);
 	log_debug(&ctx, "intake %s -> %s", state_names[i->state], state_names[to]);
 	i->state = to;
+	if (to == INTAKE_STOPPED || to == INTAKE_SAVING || to == INTAKE_SAVED || to == INTAKE_DISCARDING)
+		room_release(i->set->o.host->room, &i->recording);
 }
 
 static bool todo_is_empty(const struct turn_todo *t)
@@ -110,6 +112,7 @@ static void submit(struct intake *i)
 static void leave(struct intake *i)
 {
 	struct intakes *s = i->set;
+	intake_leave_room(i);
 	if (i->state != INTAKE_ENDED)
 		intake_set_state(i, INTAKE_ENDED);
 	struct intake **at = &s->buckets[intake_bucket(&i->recording)];
@@ -270,7 +273,8 @@ static void opened(struct intake *i)
 	i->max_duration_ms = MIN(i->max_duration_ms, o->max_duration_ms);
 	i->send_on_stop |= o->send_on_stop;
 	i->is_copied = o->is_copied;
-	i->opened_us = clock_monotonic_us();
+	i->opened_us = i->measured_us = clock_monotonic_us();
+	i->written = i->measured_written = o->offset;
 	intake_set_state(i, o->is_finished ? INTAKE_SAVED : INTAKE_RECEIVING);
 	log_info(&ctx, "%s at %llu", o->is_finished ? "finished before" : "receiving", (unsigned long long)o->offset);
 	i->announcing = true;
@@ -361,6 +365,7 @@ static void turn_done(void *arg)
 	} else {
 		turn_succeeded(i);
 	}
+	intake_measure_room(i);
 	i->announcing = false;
 	if (segment_unflushed_since_us(i->turn.segment))
 		loop_timer_set(i->flush_timer, TURN_COMMIT_MS);

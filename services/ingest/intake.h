@@ -57,6 +57,9 @@ struct intake_start {
 	bool send_on_stop;
 	bool is_upload;	    /* one request that brings all of it */
 	bool is_repeatable; /* an upload that names its take: it may be sent again from the beginning */
+	bool has_declared;  /* the client said how many bytes the whole has: room for them is claimed */
+	uint64_t declared_bytes;
+	int64_t keep_room_ms; /* that claim outlives the connection so long; 0: it does not */
 	const char *mime, *ip, *user_agent, *devices, *referrer, *file_name;
 	struct uuid replaces; /* zero: nothing */
 	const struct trace *trace;
@@ -81,8 +84,8 @@ struct intakes_options {
 	struct slab *chunks;
 	const char *region;
 	struct metrics *metrics;
-	int64_t linger_ms;	       /* how long a recording without a connection keeps its segment open */
-	uint64_t stream_reserve_bytes; /* room that a stream must find */
+	int64_t linger_ms;    /* how long a recording without a connection keeps its segment open */
+	uint64_t stream_rate; /* bytes per second that a new stream is assumed to bring */
 };
 
 int intakes_new(const struct intakes_options *o, struct intakes **ret, struct error *e) _must_check_;
@@ -93,6 +96,8 @@ void intakes_free(struct intakes *s);
 DEFINE_CLEANUP(struct intakes, intakes_free)
 
 size_t intakes_count(const struct intakes *s);
+/* Whether a new stream would find room. */
+bool intakes_have_room(const struct intakes *s);
 struct slab *intakes_chunks(struct intakes *s);
 json_t *intakes_debug(void *intakes);
 

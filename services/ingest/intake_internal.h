@@ -8,6 +8,9 @@
 
 #define INTAKE_BUCKETS 1024
 
+/* A stream claims room for so many seconds of its rate. */
+#define INTAKE_ROOM_S 60
+
 struct intakes {
 	struct intakes_options o;
 	size_t count;
@@ -38,6 +41,15 @@ struct intake {
 	bool send_on_stop;
 	bool is_upload, is_repeatable;
 	int64_t opened_us; /* monotonic */
+
+	/* its claim of room */
+	bool has_declared;
+	uint64_t declared_bytes, written; /* offset behind the last byte in the spool */
+	int64_t keep_room_ms;
+	uint64_t rate; /* bytes per second, as measured from here on: */
+	uint64_t measured_written;
+	int64_t measured_us; /* monotonic */
+
 	struct chunks queue;
 	bool is_full; /* the connection was told to pause */
 
@@ -63,6 +75,11 @@ unsigned intake_bucket(const struct uuid *recording);
 void intake_free(struct intake *i);
 
 void intake_set_state(struct intake *i, enum intake_state to);
+
+/* Its claim of room: made with it, kept up with what is written, given back when nothing more comes. */
+int intake_claim_room(struct intake *i, struct error *e) _must_check_;
+void intake_measure_room(struct intake *i);
+void intake_leave_room(struct intake *i);
 
 /* The end of every entry into an intake: more work, a wait, or the end. Nothing may touch it afterwards. */
 void intake_settle(struct intake *i);

@@ -74,6 +74,11 @@ size_t intakes_count(const struct intakes *s)
 	return s->count;
 }
 
+bool intakes_have_room(const struct intakes *s)
+{
+	return s->count < LIVE_COPIES_MAX && room_admits(s->o.host->room, s->o.stream_rate * INTAKE_ROOM_S);
+}
+
 struct slab *intakes_chunks(struct intakes *s)
 {
 	return s->o.chunks;
@@ -109,6 +114,10 @@ static int fill(struct intake *i, const struct intake_start *start, struct error
 	i->send_on_stop = start->send_on_stop;
 	i->is_upload = start->is_upload;
 	i->is_repeatable = start->is_repeatable;
+	i->has_declared = start->has_declared;
+	i->declared_bytes = start->declared_bytes;
+	i->keep_room_ms = start->keep_room_ms;
+	i->rate = s->o.stream_rate;
 	i->facts = (struct turn_facts){.mime = copy_text(start->mime),
 				       .ip = copy_text(start->ip),
 				       .user_agent = copy_text(start->user_agent),
@@ -119,6 +128,7 @@ static int fill(struct intake *i, const struct intake_start *start, struct error
 	trace_format(start->trace, i->facts.trace);
 	i->turn = (struct turn){.host = s->o.host,
 				.chunk_pool = s->o.chunks,
+				.room = start->has_declared ? ROOM_UPLOAD : ROOM_STREAM,
 				.facts = &i->facts,
 				.account = start->account,
 				.session = start->session,
@@ -133,13 +143,15 @@ static int create(struct intakes *s, const struct intake_start *start, struct in
 {
 	if (s->draining)
 		return error_set(e, ERR_RETRY, "this node is stopping");
-	if (s->count >= LIVE_COPIES_MAX || !spool_admits(s->o.host->spool, s->o.stream_reserve_bytes))
+	if (s->count >= LIVE_COPIES_MAX)
 		return error_set(e, ERR_FULL, "the node is full");
 	struct intake *i = calloc(1, sizeof(*i));
 	if (!i)
 		return error_nomem(e);
 	i->set = s;
 	int r = fill(i, start, e);
+	if (r == 0)
+		r = intake_claim_room(i, e);
 	if (r < 0) {
 		intake_free(i);
 		return r;

@@ -5,6 +5,7 @@
 
 #include "crypto/keyring.h"
 #include "node/spool.h"
+#include "room.h"
 #include "spool/slab.h"
 #include "store/db.h"
 
@@ -26,6 +27,7 @@ bool live_copies_has(struct live_copies *l, const struct uuid *copy); /* any thr
 struct segment_host {
 	struct db_pool *db;
 	struct spool *spool;
+	struct room *room;
 	const struct keyring *root;
 	struct slab *buffers; /* of the appenders */
 	struct live_copies live;

@@ -70,7 +70,8 @@ static int write_bytes(struct turn *t)
 {
 	if (!t->bytes.head)
 		return 0;
-	if (!spool_admits(t->host->spool, t->bytes.bytes))
+	bool is_finishing = t->todo.end || t->todo.save;
+	if (!room_may_write(t->host->room, t->room, is_finishing, t->bytes.bytes))
 		return stopped(t, TURN_WRITE, error_set(&t->error, ERR_FULL, "the spool takes nothing more"));
 	int r = seal_bytes(t);
 	struct error ignored = {0};

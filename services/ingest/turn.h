@@ -49,6 +49,7 @@ struct turn {
 	struct segment_host *host;
 	struct segment *segment;
 	struct slab *chunk_pool;
+	enum room_kind room;
 	const struct turn_facts *facts; /* of the intake */
 	struct uuid account, session, recording;
 	struct turn_todo todo;

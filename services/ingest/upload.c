@@ -50,6 +50,8 @@ static int status_of(const char *code, bool retry)
 {
 	if (strcmp(code, "too-large") == 0)
 		return 413;
+	if (strcmp(code, "full") == 0)
+		return 507;
 	if (strcmp(code, "bytes-mismatch") == 0 || strcmp(code, "total-mismatch") == 0)
 		return 400;
 	return retry ? 503 : 403;
@@ -246,6 +248,9 @@ static int begin(struct upload *u, const struct session_token *token, struct err
 	start.is_upload = true;
 	start.is_repeatable = u->is_repeatable = http_request_header(u->r, "rushes-take") != NULL;
 	start.mime = type;
+	int64_t length = http_request_content_length(u->r);
+	start.has_declared = length > 0;
+	start.declared_bytes = start.has_declared ? (uint64_t)length : 0;
 	int r = take_of(u->r, &id, e);
 	if (r == 0 && !read_digest(u->r, &u->total))
 		r = error_set(e, ERR_REJECT, "Repr-Digest is malformed");
@@ -276,10 +281,6 @@ void upload_handle(struct http_request *r, void *arg)
 	if (length > 0 && (uint64_t)length > token.max_bytes) {
 		(void)http_respond_problem(r, 413, "too-large", "a recording has at most %llu bytes",
 					   (unsigned long long)token.max_bytes);
-		return;
-	}
-	if (length > 0 && !spool_admits(g->spool, (uint64_t)length)) {
-		(void)http_respond_problem(r, 503, "full", "the node is full");
 		return;
 	}
 	struct upload *u = calloc(1, sizeof(*u));
