@@ -180,6 +180,9 @@ create table rushes.recording (
 	mime text,
 	-- how it ended: attributes, not states
 	stop text check (stop in ('user', 'limit', 'lost', 'upload')),
+	-- an upload by tus: it may go on by another request; its length is null until the client told it
+	is_tus boolean not null default false,
+	upload_length bigint check (upload_length > 0),
 	recovered boolean not null default false,
 	truncated boolean not null default false,
 	held boolean not null default false,
@@ -225,7 +228,9 @@ create table rushes.recording_personal (
 	user_agent text,
 	devices jsonb,
 	referrer text,
-	file_name text
+	file_name text,
+	-- of an upload by tus, as the client gave it
+	upload_metadata text
 );
 
 -- The recording's data key, wrapped by its account key; there only while a sealed copy exists. Shredding is its deletion:
@@ -249,6 +254,8 @@ create table rushes.segment (
 	bytes bigint check (bytes >= 0),
 	sha256 bytea check (length(sha256) = 32),
 	crc32 bigint check (crc32 between 0 and 4294967295),
+	-- its bytes count only when its writer has compared them with the client's checksum
+	provisional boolean not null default false,
 	opened_at timestamptz not null default rushes.rushes_now(),
 	closed_at timestamptz,
 	primary key (recording, number)

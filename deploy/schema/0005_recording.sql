@@ -148,7 +148,8 @@ end $$;
 -- Inserts segment and copy (`incoming`) if the epoch is still the caller's; with the first segment also the recording's
 -- wrapped key and its copy job, which is due from `saved`. Returns the job's id.
 create function rushes.segment_open(p_recording uuid, p_epoch integer, p_number integer, p_node uuid, p_start bigint,
-				    p_copy uuid, p_location text, p_account_key uuid, p_wrapped bytea) returns uuid
+				    p_copy uuid, p_location text, p_account_key uuid, p_wrapped bytea,
+				    p_provisional boolean default false) returns uuid
 	language plpgsql security definer
 	set search_path = rushes, pg_temp
 	as $$
@@ -163,8 +164,8 @@ begin
 	if exists (select from rushes.segment g where g.recording = p_recording and g.state = 'open') then
 		perform rushes.refuse('RU001', format('recording %s has another open segment', p_recording));
 	end if;
-	insert into rushes.segment (recording, number, account, node, epoch, start_offset)
-	values (p_recording, p_number, r.account, p_node, p_epoch, p_start);
+	insert into rushes.segment (recording, number, account, node, epoch, start_offset, provisional)
+	values (p_recording, p_number, r.account, p_node, p_epoch, p_start, p_provisional);
 	insert into rushes.copy (id, recording, account, region, segment, node, state, location)
 	values (p_copy, p_recording, r.account, r.region, p_number, p_node, 'incoming', p_location);
 	insert into rushes.recording_key (recording, account, account_key, wrapped)
@@ -197,10 +198,11 @@ begin
 	perform rushes.retention_recompute(c.recording);
 end $$;
 
--- The owner closes its segment at its last durable byte. Empty segments leave nothing: their copy turns `going`. Doing it
--- again with the same values is no error.
+-- The owner closes its segment at its last durable byte. Empty segments leave nothing: their copy turns `going`. Of a
+-- provisional one nothing counts unless its writer says that the bytes were verified. Doing it again with the same values is
+-- no error. Returns how many bytes count.
 create function rushes.segment_close(p_recording uuid, p_number integer, p_node uuid, p_bytes bigint, p_sha256 bytea,
-				     p_crc32 bigint) returns void
+				     p_crc32 bigint, p_verified boolean default false) returns bigint
 	language plpgsql security definer
 	set search_path = rushes, pg_temp
 	as $$
@@ -213,10 +215,15 @@ begin
 		perform rushes.refuse('RU002', format('recording %s has no segment %s on node %s', p_recording, p_number, p_node));
 	end if;
 	if g.state = 'closed' then
-		if g.bytes <> p_bytes or g.sha256 <> p_sha256 then
+		if (p_verified or not g.provisional) and (g.bytes <> p_bytes or g.sha256 <> p_sha256) then
 			perform rushes.refuse('RU001', format('recording %s: segment %s is closed with other bytes', p_recording, p_number));
 		end if;
-		return;
+		return g.bytes;
+	end if;
+	if g.provisional and not p_verified then
+		p_bytes := 0;
+		p_sha256 := sha256('');
+		p_crc32 := 0;
 	end if;
 	update rushes.segment
 	set state = 'closed', bytes = p_bytes, sha256 = p_sha256, crc32 = p_crc32, closed_at = rushes.rushes_now()
@@ -226,6 +233,7 @@ begin
 		perform rushes.copy_set_going(c.id, null) from rushes.copy c
 		where c.recording = p_recording and c.segment = p_number;
 	end if;
+	return p_bytes;
 end $$;
 
 -- Tells PostgreSQL that bytes still arrive: the reconnect window counts from it. At most once a minute and at disconnects.

@@ -31,8 +31,8 @@ grant execute on function rushes.sweep_decide(text, integer) to rushes_ingest, r
 grant execute on function
 	rushes.recording_open(uuid, uuid, uuid, text, text, text, jsonb, text, text, uuid, text),
 	rushes.segment_prepare(uuid, uuid),
-	rushes.segment_open(uuid, integer, integer, uuid, bigint, uuid, text, uuid, bytea), rushes.segment_present(uuid, uuid),
-	rushes.segment_close(uuid, integer, uuid, bigint, bytea, bigint), rushes.recording_touch(uuid[]),
+	rushes.segment_open(uuid, integer, integer, uuid, bigint, uuid, text, uuid, bytea, boolean), rushes.segment_present(uuid, uuid),
+	rushes.segment_close(uuid, integer, uuid, bigint, bytea, bigint, boolean), rushes.recording_touch(uuid[]),
 	rushes.recording_saved(uuid, text, boolean, boolean, boolean, bigint, bytea), rushes.recordings_open(uuid, integer),
 	rushes.recordings_empty(text, integer), rushes.streams_revoked(uuid[]), rushes.recording_states(uuid[]),
 	rushes.account_key_get(uuid), rushes.account_key_add(uuid, uuid, text, bytea),

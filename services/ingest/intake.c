@@ -58,7 +58,7 @@ void intake_set_state(struct intake *i, enum intake_state to)
 
 static bool todo_is_empty(const struct turn_todo *t)
 {
-	return !(t->open || t->flush || t->end || t->check || t->save || t->discard);
+	return !(t->open || t->flush || t->end || t->check || t->save || t->discard || t->drop || t->set_length);
 }
 
 static bool has_work(const struct intake *i)
@@ -82,6 +82,12 @@ static void take_wishes(struct intake *i)
 	t->flush |= w->flush;
 	t->end |= w->end;
 	t->discard |= w->discard;
+	t->drop |= w->drop;
+	t->accept |= w->accept;
+	if (w->set_length) {
+		t->set_length = true;
+		t->length = w->length;
+	}
 	if (w->check) {
 		t->check = true;
 		t->total = w->total;
@@ -91,6 +97,8 @@ static void take_wishes(struct intake *i)
 		t->how = w->how;
 	}
 	*w = (struct turn_todo){0};
+	/* what waits behind an acceptance is what is accepted */
+	i->turn.is_provisional = i->is_provisional || t->accept;
 	chunks_join(&i->turn.bytes, &i->queue, i->set->o.chunks);
 }
 
@@ -163,10 +171,12 @@ void intake_fail(struct intake *i, const char *code, const char *message, bool r
 		clear_work(i);
 	i->want = (struct turn_todo){0};
 	i->announce = false;
+	i->is_provisional = false;
 	chunks_clear(&i->queue, i->set->o.chunks);
 	intake_set_state(i, INTAKE_FAILED);
-	/* nobody will go on with an upload that was refused, or that has no name to find it by */
-	i->want.discard = i->is_upload && (!retry || !i->is_repeatable) && !i->limit_code;
+	/* nobody will go on with a single upload that was refused, or that has no name to find it by */
+	bool is_refused = !retry && strcmp(code, "superseded") != 0;
+	i->want.discard = i->is_single && (is_refused || !i->is_repeatable) && !i->limit_code;
 	if (!i->attached)
 		return;
 	i->attached = false;
@@ -269,6 +279,9 @@ static void opened(struct intake *i)
 	}
 	i->received = o->offset;
 	i->acked = o->offset;
+	i->provisional_from = o->offset;
+	i->upload = o->upload;
+	i->turn.opening.upload = (struct intake_upload){0};
 	i->max_bytes = MIN(i->max_bytes, o->max_bytes);
 	i->max_duration_ms = MIN(i->max_duration_ms, o->max_duration_ms);
 	i->send_on_stop |= o->send_on_stop;
@@ -318,11 +331,12 @@ static void tell(struct intake *i)
 	const struct turn *t = &i->turn;
 	if (i->state == INTAKE_OPENING || i->state == INTAKE_FAILED || i->state == INTAKE_DISCARDING)
 		return;
+	bool is_news = i->acked < t->durable;
+	i->acked = MAX(i->acked, t->durable);
 	if (i->attached && i->announcing)
 		i->callbacks.on_open(i->arg, &i->recording, i->received, i->send_on_stop);
-	if (i->attached && i->acked < t->durable && i->callbacks.on_ack)
-		i->callbacks.on_ack(i->arg, t->durable);
-	i->acked = MAX(i->acked, t->durable);
+	if (i->attached && is_news && i->callbacks.on_ack)
+		i->callbacks.on_ack(i->arg, i->acked);
 	if (i->state != INTAKE_SAVED || !(i->announcing || t->saved))
 		return;
 	if (i->limit_code)
@@ -356,7 +370,9 @@ static void turn_done(void *arg)
 		metric_observe(i->set->flushes, (double)i->turn.flush_us / 1e6);
 	if (i->clear)
 		clear_work(i);
-	i->clear = false;
+	if (i->clear_bytes)
+		chunks_clear(&i->turn.bytes, i->set->o.chunks);
+	i->clear = i->clear_bytes = false;
 	if (i->state == INTAKE_FAILED) {
 		closing_failed(i);
 	} else if (i->turn.result < 0) {

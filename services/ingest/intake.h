@@ -50,16 +50,35 @@ struct intake_callbacks {
 	void (*on_failed)(void *arg, const struct intake_failure *why);
 };
 
+/* Whether a recording is an upload by tus. */
+enum intake_tus {
+	INTAKE_NO_TUS,
+	INTAKE_TUS_NEW,	  /* to be made */
+	INTAKE_TUS_KNOWN, /* to go on with: refused as `unknown-upload` where there is none */
+};
+
+/* What is known of an upload by tus. */
+struct intake_upload {
+	bool has_length;
+	uint64_t length;
+	char *metadata;	   /* as the client gave it; NULL: none */
+	int64_t window_ms; /* after its last byte it expires */
+};
+
 /* Who asks, and what the first connection says of the recording. Texts are borrowed for the call; NULL: unknown. */
 struct intake_start {
 	struct uuid account, session, recording;
 	uint64_t max_bytes, max_duration_ms; /* of the token */
 	bool send_on_stop;
-	bool is_upload;	    /* one request that brings all of it */
-	bool is_repeatable; /* an upload that names its take: it may be sent again from the beginning */
-	bool has_declared;  /* the client said how many bytes the whole has: room for them is claimed */
+	bool has_declared; /* the client said how many bytes the whole has: room for them is claimed */
 	uint64_t declared_bytes;
 	int64_t keep_room_ms; /* that claim outlives the connection so long; 0: it does not */
+	bool is_upload;	      /* a file, not a stream: it may take longer than it lasts */
+	bool is_single;	      /* an upload by one request: when that breaks off, nobody goes on with it */
+	bool is_repeatable;   /* a single one that names its take: it may be sent again from the beginning */
+	bool is_provisional;  /* what this connection brings counts only after intake_accept() */
+	enum intake_tus tus;
+	const struct intake_upload *upload; /* of a new one by tus */
 	const char *mime, *ip, *user_agent, *devices, *referrer, *file_name;
 	struct uuid replaces; /* zero: nothing */
 	const struct trace *trace;
@@ -122,8 +141,18 @@ void intake_detach(struct intake *i, bool at_once);
 int intake_give(struct intake *i, uint64_t offset, struct chunks *bytes, struct error *e) _must_check_;
 bool intake_is_full(const struct intake *i);
 uint64_t intake_received(const struct intake *i);
+uint64_t intake_durable(const struct intake *i);
+uint64_t intake_max_bytes(const struct intake *i);		   /* valid once it is open */
+const struct intake_upload *intake_upload(const struct intake *i); /* NULL: none by tus; valid once it is open */
 struct uuid intake_recording(const struct intake *i);
 enum intake_state intake_state(const struct intake *i);
+
+/* The client tells the length of an upload that had none. on_failed with `length-changed` when it has another. */
+void intake_set_length(struct intake *i, uint64_t length);
+
+/* What a provisional connection brought was verified: it becomes durable, which on_ack tells. Without it, it is dropped
+ * when the connection goes. */
+void intake_accept(struct intake *i);
 
 /* Makes everything durable and ends the segment; bytes that come later begin a new one. */
 void intake_pause(struct intake *i);

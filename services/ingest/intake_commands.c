@@ -5,8 +5,40 @@
 /* A client measures its own recording, not the connection: it may be over the limit by this. */
 #define DURATION_GRACE_MS 60000
 
+void intake_drop_provisional(struct intake *i)
+{
+	if (!i->is_provisional)
+		return;
+	i->is_provisional = false;
+	i->received = i->provisional_from;
+	chunks_clear(&i->queue, i->set->o.chunks);
+	i->clear_bytes = i->running;
+	if (!i->running)
+		chunks_clear(&i->turn.bytes, i->set->o.chunks);
+	i->want.drop = true;
+}
+
+void intake_accept(struct intake *i)
+{
+	if (i->is_provisional) {
+		i->is_provisional = false;
+		i->want.end = i->want.accept = true;
+	}
+	intake_settle(i);
+}
+
+void intake_set_length(struct intake *i, uint64_t length)
+{
+	i->upload.has_length = true;
+	i->upload.length = length;
+	i->want.set_length = true;
+	i->want.length = length;
+	intake_settle(i);
+}
+
 void intake_detach(struct intake *i, bool at_once)
 {
+	intake_drop_provisional(i);
 	i->attached = false;
 	i->at_once = at_once;
 	intake_settle(i);
@@ -42,7 +74,8 @@ int intake_give(struct intake *i, uint64_t offset, struct chunks *bytes, struct 
 	if (bytes->bytes > room) {
 		chunks_cut(bytes, pool, room);
 		end_by_limit(i, "too-large");
-	} else if (clock_monotonic_us() - i->opened_us > (int64_t)(i->max_duration_ms + DURATION_GRACE_MS) * 1000) {
+	} else if (!i->is_upload &&
+		   clock_monotonic_us() - i->opened_us > (int64_t)(i->max_duration_ms + DURATION_GRACE_MS) * 1000) {
 		end_by_limit(i, "too-long");
 	}
 	i->received += bytes->bytes;
@@ -60,6 +93,21 @@ bool intake_is_full(const struct intake *i)
 uint64_t intake_received(const struct intake *i)
 {
 	return i->received;
+}
+
+uint64_t intake_durable(const struct intake *i)
+{
+	return i->acked;
+}
+
+uint64_t intake_max_bytes(const struct intake *i)
+{
+	return i->max_bytes;
+}
+
+const struct intake_upload *intake_upload(const struct intake *i)
+{
+	return i->facts.tus == INTAKE_NO_TUS ? NULL : &i->upload;
 }
 
 struct uuid intake_recording(const struct intake *i)

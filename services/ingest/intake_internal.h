@@ -39,8 +39,11 @@ struct intake {
 	uint64_t acked;
 	uint64_t max_bytes, max_duration_ms;
 	bool send_on_stop;
-	bool is_upload, is_repeatable;
-	int64_t opened_us; /* monotonic */
+	bool is_upload, is_single, is_repeatable;
+	bool is_provisional; /* what the connection brings is, from `provisional_from` on */
+	uint64_t provisional_from;
+	struct intake_upload upload; /* by tus */
+	int64_t opened_us;	     /* monotonic */
 
 	/* its claim of room */
 	bool has_declared;
@@ -58,6 +61,7 @@ struct intake {
 	struct turn turn;
 	struct turn_todo want; /* for the next turn */
 	bool clear;	       /* it failed meanwhile: what the running turn leaves undone is dropped */
+	bool clear_bytes;      /* likewise the bytes alone */
 	unsigned busy;	       /* depth of calls that must not free it */
 	struct loop_timer *flush_timer, *wait_timer;
 	bool waiting;		  /* for the next try */
@@ -86,6 +90,9 @@ void intake_settle(struct intake *i);
 
 /* Ends it for its connection, which is told. */
 void intake_fail(struct intake *i, const char *code, const char *message, bool retry);
+
+/* The connection goes: what it brought provisionally is dropped. */
+void intake_drop_provisional(struct intake *i);
 
 /* Timers. */
 void intake_flush_due(void *arg);

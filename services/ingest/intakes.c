@@ -94,6 +94,8 @@ void intake_free(struct intake *i)
 	loop_timer_free(i->wait_timer);
 	segment_free(i->turn.segment);
 	turn_facts_done(&i->facts);
+	free(i->turn.opening.upload.metadata);
+	free(i->upload.metadata);
 	free(i);
 }
 
@@ -113,6 +115,7 @@ static int fill(struct intake *i, const struct intake_start *start, struct error
 	i->max_duration_ms = start->max_duration_ms;
 	i->send_on_stop = start->send_on_stop;
 	i->is_upload = start->is_upload;
+	i->is_single = start->is_single;
 	i->is_repeatable = start->is_repeatable;
 	i->has_declared = start->has_declared;
 	i->declared_bytes = start->declared_bytes;
@@ -124,7 +127,13 @@ static int fill(struct intake *i, const struct intake_start *start, struct error
 				       .devices = copy_text(start->devices),
 				       .referrer = copy_text(start->referrer),
 				       .file_name = copy_text(start->file_name),
-				       .replaces = start->replaces};
+				       .replaces = start->replaces,
+				       .tus = start->tus};
+	if (start->upload) {
+		i->facts.has_length = start->upload->has_length;
+		i->facts.length = start->upload->length;
+		i->facts.metadata = copy_text(start->upload->metadata);
+	}
 	trace_format(start->trace, i->facts.trace);
 	i->turn = (struct turn){.host = s->o.host,
 				.chunk_pool = s->o.chunks,
@@ -186,7 +195,10 @@ int intake_attach(struct intakes *s, const struct intake_start *start, const str
 		return error_set(e, ERR_DENIED, "the recording belongs to another session");
 	if (s->draining || i->state == INTAKE_FAILED || i->state == INTAKE_DISCARDING)
 		return error_set(e, ERR_RETRY, "the recording is being closed here");
+	if ((start->tus == INTAKE_NO_TUS) != (i->facts.tus == INTAKE_NO_TUS))
+		return error_set(e, ERR_DENIED, "an upload and a stream are two recordings");
 	i->busy++;
+	intake_drop_provisional(i);
 	if (i->attached) {
 		i->attached = false;
 		const struct intake_failure why = {"superseded", "a newer connection of this recording came", false};
@@ -199,6 +211,10 @@ int intake_attach(struct intakes *s, const struct intake_start *start, const str
 	if (i->lingering)
 		loop_timer_cancel(i->wait_timer);
 	i->lingering = false;
+	i->is_provisional = start->is_provisional;
+	i->provisional_from = i->received;
+	/* the offset that an upload by tus is told is durable */
+	i->want.end |= start->tus != INTAKE_NO_TUS && i->state == INTAKE_RECEIVING;
 	/* told at the end of the next turn, when what was received is flushed as well */
 	i->announce = i->state != INTAKE_OPENING;
 	*ret = i;

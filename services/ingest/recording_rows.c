@@ -58,6 +58,70 @@ int recording_row_open(struct db_pool *p, const struct turn *t, struct turn_open
 	return 0;
 }
 
+static int upload_rows(struct db_pool *p, const struct turn *t, struct db_result **ret, struct error *e)
+{
+#define COLUMNS                                                                                          \
+	"SELECT verdict, reason, max_bytes, max_duration_ms, send_on_stop, bytes, reconnect_window_ms, " \
+	"upload_length, upload_metadata "
+	static const struct db_statement create = {
+	    "upload_create",
+	    COLUMNS "FROM rushes.upload_create($1::uuid, $2::uuid, $3::uuid, $4, $5, $6, $7, $8, $9, $10::bigint, $11)",
+	    11};
+	static const struct db_statement open = {"upload_open",
+						 COLUMNS "FROM rushes.upload_open($1::uuid, $2::uuid, $3::uuid)", 3};
+#undef COLUMNS
+	char recording[UUID_TEXT_BYTES], account[UUID_TEXT_BYTES], session[UUID_TEXT_BYTES], length[DB_INT_BYTES];
+	uuid_format(&t->recording, recording);
+	uuid_format(&t->account, account);
+	uuid_format(&t->session, session);
+	const struct turn_facts *f = t->facts;
+	const char *params[] = {recording,
+				account,
+				session,
+				f->mime,
+				f->ip,
+				f->user_agent,
+				f->referrer,
+				f->file_name,
+				f->trace[0] ? f->trace : NULL,
+				f->has_length ? db_param_int((int64_t)f->length, length) : NULL,
+				f->metadata};
+	return db_run(p, f->tus == INTAKE_TUS_NEW ? &create : &open, params, ret, e);
+}
+
+int recording_row_upload(struct db_pool *p, const struct turn *t, struct turn_opening *ret, struct error *e)
+{
+	_cleanup_(db_result_freep) struct db_result *rows = NULL;
+	int r = upload_rows(p, t, &rows, e);
+	if (r < 0)
+		return r;
+	assert(db_rows(rows) == 1);
+	const char *verdict = db_text(rows, 0, 0), *reason = db_text(rows, 0, 1), *metadata = db_text(rows, 0, 8);
+	free(ret->upload.metadata);
+	*ret = (struct turn_opening){.max_bytes = (uint64_t)db_int(rows, 0, 2),
+				     .max_duration_ms = (uint64_t)db_int(rows, 0, 3),
+				     .send_on_stop = db_bool(rows, 0, 4),
+				     .offset = (uint64_t)db_int(rows, 0, 5),
+				     .is_finished = strcmp(verdict, "finished") == 0,
+				     .upload = {.has_length = !db_null(rows, 0, 7),
+						.length = (uint64_t)db_int(rows, 0, 7),
+						.window_ms = db_int(rows, 0, 6)}};
+	if (strcmp(verdict, "refused") == 0)
+		(void)snprintf(ret->refused, sizeof(ret->refused), "%s", reason ? reason : "refused");
+	if (metadata && !(ret->upload.metadata = strdup(metadata)))
+		return error_nomem(e);
+	return 0;
+}
+
+int recording_row_set_length(struct db_pool *p, const struct uuid *recording, uint64_t length, struct error *e)
+{
+	static const struct db_statement st = {"upload_set_length",
+					       "SELECT rushes.upload_set_length($1::uuid, $2::bigint)", 2};
+	char id[UUID_TEXT_BYTES], text[DB_INT_BYTES];
+	uuid_format(recording, id);
+	return db_run(p, &st, (const char *[]){id, db_param_int((int64_t)length, text)}, NULL, e);
+}
+
 int recording_row_saved(struct db_pool *p, const struct uuid *recording, struct turn_save *how,
 			const struct intake_total *total, struct error *e)
 {

@@ -6,6 +6,14 @@
 
 int recording_row_open(struct db_pool *p, const struct turn *t, struct turn_opening *ret, struct error *e) _must_check_;
 
+/* The same for an upload by tus, which is made or found. ERR_REJECT when it is longer than a recording may be. */
+int recording_row_upload(struct db_pool *p, const struct turn *t, struct turn_opening *ret,
+			 struct error *e) _must_check_;
+
+/* ERR_REJECT when the upload has another length. */
+int recording_row_set_length(struct db_pool *p, const struct uuid *recording, uint64_t length,
+			     struct error *e) _must_check_;
+
 /* `total` may be NULL. how->job and bytes are set; without a job there was nothing to save and it was discarded. */
 int recording_row_saved(struct db_pool *p, const struct uuid *recording, struct turn_save *how,
 			const struct intake_total *total, struct error *e) _must_check_;

@@ -65,5 +65,5 @@ int segment_salvage(struct segment_host *h, const struct uuid *recording, int64_
 	if (r < 0)
 		return r;
 	const struct segment_end_facts facts = {.bytes = scan.plain, .crc32 = scan.crc32};
-	return segment_row_close(h->db, &ids, number, &facts, scan.sha256, e);
+	return segment_row_close(h->db, &ids, number, &facts, scan.sha256, false, &ret->bytes, e);
 }

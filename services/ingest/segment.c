@@ -21,10 +21,12 @@ struct segment {
 	struct recording_key key_row;
 
 	/* the open segment */
-	bool is_open;	/* its row is */
-	bool is_ended;	/* the file is complete, the row still open */
-	bool is_broken; /* the disk failed */
-	bool is_listed; /* among the live copies */
+	bool is_open;	     /* its row is */
+	bool is_ended;	     /* the file is complete, the row still open */
+	bool is_broken;	     /* the disk failed */
+	bool is_listed;	     /* among the live copies */
+	bool is_provisional; /* its bytes count when they are accepted */
+	bool is_accepted;
 	struct uuid copy;
 	int64_t number;
 	uint64_t start;
@@ -38,6 +40,8 @@ struct segment {
 	uint64_t crc_bytes;
 	unsigned segments;
 	uint8_t sha256[SHA256_BYTES]; /* of the last segment that ended */
+
+	bool wants_provisional; /* the next segment */
 };
 
 void live_copies_init(struct live_copies *l)
@@ -104,6 +108,7 @@ static void close_file(struct segment *s)
 	sealed_appender_free(TAKE_PTR(s->appender));
 	s->is_open = false;
 	s->is_ended = false;
+	s->is_accepted = false;
 	s->unflushed_since_us = 0;
 }
 
@@ -193,7 +198,8 @@ static int begin(struct segment *s, struct error *e)
 	s->is_listed = live_copies_add(&s->host->live, &s->copy);
 	if (!s->is_listed)
 		return error_set(e, ERR_FULL, "this node writes %d segments already", LIVE_COPIES_MAX);
-	r = segment_row_open(s->host->db, &s->ids, &place, &s->copy, &s->key_row, e);
+	s->is_provisional = s->wants_provisional;
+	r = segment_row_open(s->host->db, &s->ids, &place, &s->copy, &s->key_row, s->is_provisional, e);
 	if (r == 0)
 		r = create_file(s, e);
 	if (r == 0)
@@ -220,13 +226,24 @@ int segment_write(struct segment *s, const void *data, size_t n, struct error *e
 {
 	assert(!s->is_broken);
 	/* an end that waits for its row comes first */
-	int r = s->is_ended ? segment_end(s, e) : 0;
+	bool is_other = s->is_open && s->is_provisional != s->wants_provisional;
+	int r = s->is_ended || is_other ? segment_end(s, e) : 0;
 	if (r == 0 && !s->is_open)
 		r = begin(s, e);
 	if (r < 0)
 		return r;
 	r = sealed_appender_append(s->appender, data, n, e);
 	return r < 0 ? disk_failed(s, r) : 0;
+}
+
+void segment_set_provisional(struct segment *s, bool is_provisional)
+{
+	s->wants_provisional = is_provisional;
+}
+
+void segment_accept(struct segment *s)
+{
+	s->is_accepted = s->is_open && s->is_provisional;
 }
 
 int segment_push(struct segment *s, struct error *e)
@@ -264,12 +281,17 @@ int segment_end(struct segment *s, struct error *e)
 	const struct segment_end_facts facts = {.bytes = sealed_appender_taken(s->appender),
 						.crc32 = sealed_appender_crc32(s->appender)};
 	sealed_appender_sha256(s->appender, s->sha256);
-	r = segment_row_close(s->host->db, &s->ids, s->number, &facts, s->sha256, e);
+	uint64_t counted = 0;
+	r = segment_row_close(s->host->db, &s->ids, s->number, &facts, s->sha256, s->is_accepted, &counted, e);
 	if (r < 0)
 		return r;
-	s->crc = crc32_join(s->crc, facts.crc32, facts.bytes);
-	s->crc_bytes += facts.bytes;
-	s->place.end = s->start + facts.bytes;
+	if (counted == facts.bytes) {
+		s->crc = crc32_join(s->crc, facts.crc32, facts.bytes);
+		s->crc_bytes += facts.bytes;
+	} else {
+		s->segments--;
+	}
+	s->place.end = s->start + counted;
 	close_file(s);
 	return 0;
 }
@@ -298,6 +320,9 @@ void segment_drop(struct segment *s)
 
 uint64_t segment_durable(const struct segment *s)
 {
+	/* only the row makes the bytes of a provisional segment count */
+	if (s->is_open && s->is_provisional)
+		return s->start;
 	if (s->is_open)
 		return s->start + sealed_appender_durable(s->appender);
 	return s->place.end;

@@ -50,6 +50,12 @@ int segment_prepare(struct segment *s, uint64_t *ret_offset, struct error *e) _m
  * segment is open may be tried again. An error of the disk makes the segment broken: see below. */
 int segment_write(struct segment *s, const void *data, size_t n, struct error *e) _must_check_;
 
+/* What is written from now on counts only after segment_accept(), or again at once. An open segment of the other kind
+ * is ended by the next write. */
+void segment_set_provisional(struct segment *s, bool is_provisional);
+/* The bytes of the open provisional segment were verified: its end makes them count. Without it the end drops them. */
+void segment_accept(struct segment *s);
+
 /* Writes what was sealed: at the end of each run of segment_write(), also after a failure. */
 int segment_push(struct segment *s, struct error *e) _must_check_;
 
@@ -79,8 +85,8 @@ bool segment_whole_sha256(const struct segment *s, uint8_t ret[32]);
 
 /* What a crash, or a process that lost its database, left open on this node. */
 struct salvage {
-	uint64_t bytes;
-	bool is_lost; /* the row said present, but there is no file */
+	uint64_t bytes; /* that count: none of a provisional segment */
+	bool is_lost;	/* the row said present, but there is no file */
 };
 
 /* Completes the file behind its last valid slot and closes the row. Doing it again is no error. */

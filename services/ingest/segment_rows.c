@@ -37,13 +37,13 @@ int segment_row_prepare(struct db_pool *p, const struct segment_ids *ids, struct
 }
 
 int segment_row_open(struct db_pool *p, const struct segment_ids *ids, const struct segment_place *place,
-		     const struct uuid *copy, const struct recording_key *key, struct error *e)
+		     const struct uuid *copy, const struct recording_key *key, bool is_provisional, struct error *e)
 {
 	static const struct db_statement st = {
 	    "segment_open",
 	    "SELECT rushes.segment_open($1::uuid, $2::integer, $3::integer, $4::uuid, "
-	    "$5::bigint, $6::uuid, $7, $8::uuid, $9::bytea)",
-	    9};
+	    "$5::bigint, $6::uuid, $7, $8::uuid, $9::bytea, $10::boolean)",
+	    10};
 	char epoch[DB_INT_BYTES], number[DB_INT_BYTES], start[DB_INT_BYTES], copy_text[UUID_TEXT_BYTES],
 	    key_text[UUID_TEXT_BYTES], location[SPOOL_LOCATION_BYTES], wrapped[DB_BYTEA_BYTES(WRAPPED_KEY_BYTES)];
 	uuid_format(copy, copy_text);
@@ -57,7 +57,8 @@ int segment_row_open(struct db_pool *p, const struct segment_ids *ids, const str
 				copy_text,
 				location,
 				key_text,
-				db_param_bytea(key->wrapped, sizeof(key->wrapped), wrapped)};
+				db_param_bytea(key->wrapped, sizeof(key->wrapped), wrapped),
+				db_param_bool(is_provisional)};
 	return db_run(p, &st, params, NULL, e);
 }
 
@@ -71,19 +72,27 @@ int segment_row_present(struct db_pool *p, const struct segment_ids *ids, const 
 }
 
 int segment_row_close(struct db_pool *p, const struct segment_ids *ids, int64_t number,
-		      const struct segment_end_facts *facts, const uint8_t sha256[32], struct error *e)
+		      const struct segment_end_facts *facts, const uint8_t sha256[32], bool is_verified,
+		      uint64_t *ret_bytes, struct error *e)
 {
 	static const struct db_statement st = {
 	    "segment_close",
-	    "SELECT rushes.segment_close($1::uuid, $2::integer, $3::uuid, $4::bigint, $5::bytea, $6::bigint)", 6};
+	    "SELECT rushes.segment_close($1::uuid, $2::integer, $3::uuid, $4::bigint, $5::bytea, $6::bigint, "
+	    "$7::boolean)",
+	    7};
 	char number_text[DB_INT_BYTES], bytes[DB_INT_BYTES], crc[DB_INT_BYTES], sha[DB_BYTEA_BYTES(32)];
 	const char *params[] = {ids->recording_text,
 				db_param_int(number, number_text),
 				ids->node_text,
 				db_param_int((int64_t)facts->bytes, bytes),
 				db_param_bytea(sha256, 32, sha),
-				db_param_int((int64_t)facts->crc32, crc)};
-	return db_run(p, &st, params, NULL, e);
+				db_param_int((int64_t)facts->crc32, crc),
+				db_param_bool(is_verified)};
+	_cleanup_(db_result_freep) struct db_result *rows = NULL;
+	int r = db_run(p, &st, params, &rows, e);
+	if (r == 0)
+		*ret_bytes = (uint64_t)db_int(rows, 0, 0);
+	return r;
 }
 
 int segment_row_lost(struct db_pool *p, const struct segment_ids *ids, const struct uuid *copy, bool *ret_was_present,

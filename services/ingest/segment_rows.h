@@ -32,11 +32,14 @@ struct segment_end_facts {
 int segment_row_prepare(struct db_pool *p, const struct segment_ids *ids, struct segment_place *ret,
 			struct error *e) _must_check_;
 int segment_row_open(struct db_pool *p, const struct segment_ids *ids, const struct segment_place *place,
-		     const struct uuid *copy, const struct recording_key *key, struct error *e) _must_check_;
+		     const struct uuid *copy, const struct recording_key *key, bool is_provisional,
+		     struct error *e) _must_check_;
 int segment_row_present(struct db_pool *p, const struct segment_ids *ids, const struct uuid *copy,
 			struct error *e) _must_check_;
+/* `*ret_bytes`: how many bytes count; none of a provisional segment that is not verified. */
 int segment_row_close(struct db_pool *p, const struct segment_ids *ids, int64_t number,
-		      const struct segment_end_facts *facts, const uint8_t sha256[32], struct error *e) _must_check_;
+		      const struct segment_end_facts *facts, const uint8_t sha256[32], bool is_verified,
+		      uint64_t *ret_bytes, struct error *e) _must_check_;
 /* *ret_was_present: the row said that there is a file. */
 int segment_row_lost(struct db_pool *p, const struct segment_ids *ids, const struct uuid *copy, bool *ret_was_present,
 		     struct error *e) _must_check_;

@@ -13,6 +13,7 @@ void turn_facts_done(struct turn_facts *f)
 	free(f->devices);
 	free(f->referrer);
 	free(f->file_name);
+	free(f->metadata);
 	*f = (struct turn_facts){0};
 }
 
@@ -27,7 +28,10 @@ static int open_recording(struct turn *t)
 {
 	if (!t->todo.open)
 		return 0;
-	int r = recording_row_open(t->host->db, t, &t->opening, &t->error);
+	int r = t->facts->tus == INTAKE_NO_TUS ? recording_row_open(t->host->db, t, &t->opening, &t->error)
+					       : recording_row_upload(t->host->db, t, &t->opening, &t->error);
+	if (r == ERR_REJECT)
+		t->code = "too-large";
 	if (r == 0 && !t->opening.refused[0] && !t->opening.is_finished)
 		r = segment_prepare(t->segment, &t->opening.offset, &t->error);
 	if (r == ERR_CONFLICT)
@@ -37,6 +41,19 @@ static int open_recording(struct turn *t)
 	t->todo.open = false;
 	t->opened = true;
 	t->durable = t->opening.offset;
+	return 0;
+}
+
+static int set_length(struct turn *t)
+{
+	if (!t->todo.set_length)
+		return 0;
+	int r = recording_row_set_length(t->host->db, &t->recording, t->todo.length, &t->error);
+	if (r == ERR_REJECT)
+		t->code = "length-changed";
+	if (r < 0)
+		return stopped(t, TURN_LENGTH, r);
+	t->todo.set_length = false;
 	return 0;
 }
 
@@ -100,19 +117,34 @@ static int flush(struct turn *t)
 	return 0;
 }
 
-static int end_segment(struct turn *t)
+static int close_segment(struct turn *t)
 {
-	if (!t->todo.end)
-		return 0;
 	int r = segment_end(t->segment, &t->error);
 	if (segment_is_broken(t->segment))
 		return broken(t, TURN_END, r);
 	/* durable now, even where the row must wait for the database */
 	t->durable = segment_durable(t->segment);
-	if (r < 0)
-		return stopped(t, TURN_END, r);
-	t->todo.end = false;
-	return 0;
+	return r < 0 ? stopped(t, TURN_END, r) : 0;
+}
+
+static int drop_provisional(struct turn *t)
+{
+	int r = t->todo.drop ? close_segment(t) : 0;
+	if (r == 0)
+		t->todo.drop = false;
+	return r;
+}
+
+static int end_segment(struct turn *t)
+{
+	if (!t->todo.end)
+		return 0;
+	if (t->todo.accept)
+		segment_accept(t->segment);
+	int r = close_segment(t);
+	if (r == 0)
+		t->todo.end = t->todo.accept = false;
+	return r;
 }
 
 /* The client's own numbers of the whole take against what was stored. */
@@ -184,7 +216,12 @@ void turn_run(struct turn *t)
 	int r = open_recording(t);
 	if (r < 0 || t->opening.refused[0] || t->opening.is_finished)
 		return;
-	r = write_bytes(t);
+	r = drop_provisional(t);
+	segment_set_provisional(t->segment, t->is_provisional);
+	if (r == 0)
+		r = set_length(t);
+	if (r == 0)
+		r = write_bytes(t);
 	if (r == 0)
 		r = flush(t);
 	if (!t->is_disk)

@@ -17,7 +17,8 @@ struct turn_opening {
 	bool send_on_stop;
 	uint64_t offset;
 	uint64_t max_bytes, max_duration_ms;
-	char refused[64]; /* the reason, or "" */
+	char refused[64];	     /* the reason, or "" */
+	struct intake_upload upload; /* by tus: metadata is owned */
 };
 
 /* How the recording is to be saved. */
@@ -33,14 +34,22 @@ struct turn_save {
 struct turn_facts {
 	char *mime, *ip, *user_agent, *devices, *referrer, *file_name;
 	struct uuid replaces;
+	enum intake_tus tus;
+	bool has_length;
+	uint64_t length;
+	char *metadata;
 	char trace[TRACEPARENT_BYTES];
 };
 
-enum turn_step { TURN_OPEN, TURN_WRITE, TURN_END, TURN_CHECK, TURN_SAVE, TURN_DISCARD, TURN_STEP_MAX };
+enum turn_step { TURN_OPEN, TURN_LENGTH, TURN_WRITE, TURN_END, TURN_CHECK, TURN_SAVE, TURN_DISCARD, TURN_STEP_MAX };
 
 /* What is asked for; cleared as it is done, so that what is left goes on with the next turn. */
 struct turn_todo {
 	bool open, flush, end, check, save, discard;
+	bool drop;		   /* what came provisionally does not count */
+	bool accept;		   /* it does, with the end */
+	bool set_length;	   /* of an upload by tus */
+	uint64_t length;	   /* set_length: to this */
 	struct intake_total total; /* check: against these numbers */
 	struct turn_save how;	   /* save: how */
 };
@@ -54,6 +63,7 @@ struct turn {
 	struct uuid account, session, recording;
 	struct turn_todo todo;
 	struct chunks bytes;
+	bool is_provisional; /* the bytes are */
 
 	/* what this turn did */
 	bool opened, saved, discarded;

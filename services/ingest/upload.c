@@ -245,7 +245,7 @@ static int begin(struct upload *u, const struct session_token *token, struct err
 	struct uuid id;
 	const char *type = http_request_header(u->r, "content-type");
 	admission_start(token, u->r, &start);
-	start.is_upload = true;
+	start.is_upload = start.is_single = true;
 	start.is_repeatable = u->is_repeatable = http_request_header(u->r, "rushes-take") != NULL;
 	start.mime = type;
 	int64_t length = http_request_content_length(u->r);
