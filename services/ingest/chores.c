@@ -179,7 +179,10 @@ static void due(void *arg)
 	if (c->running || c->chores->stopped)
 		return;
 	if (c->kind != CHORE_RECOVER) {
-		c->n = intakes_attached(g->intakes, c->kind == CHORE_COPIED, c->ids, LIVE_COPIES_MAX);
+		size_t max = intakes_count(g->intakes);
+		free(c->ids);
+		c->ids = calloc(max + 1, sizeof(*c->ids));
+		c->n = c->ids ? intakes_attached(g->intakes, c->kind == CHORE_COPIED, c->ids, max) : 0;
 		if (c->n == 0) {
 			loop_timer_set(c->timer, c->period_ms);
 			return;
@@ -200,9 +203,8 @@ int chores_new(struct ingest *g, struct chores **ret, struct error *e)
 		one->chores = c;
 		one->kind = (enum chore_kind)k;
 		one->period_ms = periods[k];
-		one->ids = calloc(LIVE_COPIES_MAX, sizeof(*one->ids));
 		one->cases = calloc(RECOVER_BATCH, sizeof(*one->cases));
-		if (!one->ids || !one->cases || loop_timer_new(platform_loop(g->platform), due, one, &one->timer) < 0)
+		if (!one->cases || loop_timer_new(platform_loop(g->platform), due, one, &one->timer) < 0)
 			return error_nomem(e);
 		loop_timer_set(one->timer, one->period_ms);
 	}

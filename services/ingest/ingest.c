@@ -94,7 +94,7 @@ static int open_intakes(struct ingest *g, struct error *e)
 	if (r < 0)
 		return r;
 	g->host.room = g->room;
-	r = pool_new(platform_loop(p), "intake", (unsigned)g->config->threads, 2 * LIVE_COPIES_MAX, &g->pool, e);
+	r = pool_new(platform_loop(p), "intake", (unsigned)g->config->threads, 2 * INTAKES_MAX, &g->pool, e);
 	const struct intakes_options intakes = {.loop = platform_loop(p),
 						.pool = g->pool,
 						.host = &g->host,
@@ -114,7 +114,7 @@ static int open_intakes(struct ingest *g, struct error *e)
 static bool is_live(void *arg, const struct uuid *copy)
 {
 	struct ingest *g = arg;
-	return live_copies_has(&g->host.live, copy);
+	return live_copies_has(g->host.live, copy);
 }
 
 static int open_listeners(struct ingest *g, struct error *e)
@@ -166,8 +166,9 @@ int ingest_start(struct service *s, const void *config, void **ret_state, struct
 		return error_nomem(e);
 	*ret_state = g;
 	g->config = config;
-	live_copies_init(&g->host.live);
-	int r = open_own(g, e);
+	int r = live_copies_new(&g->host.live, e);
+	if (r == 0)
+		r = open_own(g, e);
 	if (r == 0)
 		r = platform_start(s, &g->config->platform, PLATFORM_BUS | PLATFORM_OUTBOX, &g->platform, e);
 	if (r == 0)
@@ -258,6 +259,7 @@ void ingest_stop(void *state)
 	platform_stop(g->platform);
 	slab_free(g->chunks);
 	slab_free(g->host.buffers);
+	live_copies_free(g->host.live);
 	tls_free(g->tls);
 	tls_free(g->peer_tls);
 	room_free(g->room);

@@ -14,6 +14,9 @@
 
 #include <jansson.h>
 
+/* Recordings that a process receives at once. */
+#define INTAKES_MAX 65536
+
 /* Bytes of one recording that may wait for the pool; above it the connection is to pause. */
 #define INTAKE_QUEUE_BYTES (2 * MIB)
 

@@ -76,7 +76,7 @@ size_t intakes_count(const struct intakes *s)
 
 bool intakes_have_room(const struct intakes *s)
 {
-	return s->count < LIVE_COPIES_MAX && room_admits(s->o.host->room, s->o.stream_rate * INTAKE_ROOM_S);
+	return s->count < INTAKES_MAX && room_admits(s->o.host->room, s->o.stream_rate * INTAKE_ROOM_S);
 }
 
 struct slab *intakes_chunks(struct intakes *s)
@@ -152,7 +152,7 @@ static int create(struct intakes *s, const struct intake_start *start, struct in
 {
 	if (s->draining)
 		return error_set(e, ERR_RETRY, "this node is stopping");
-	if (s->count >= LIVE_COPIES_MAX)
+	if (s->count >= INTAKES_MAX)
 		return error_set(e, ERR_FULL, "the node is full");
 	struct intake *i = calloc(1, sizeof(*i));
 	if (!i)

@@ -19,7 +19,8 @@ static int list_of_node(const struct recover_options *o, struct recover_case *re
 	char limit[DB_INT_BYTES];
 	_cleanup_(db_result_freep) struct db_result *rows = NULL;
 	/* recordings that are being received come in this list too: the limit is theirs as well */
-	const char *params[] = {spool_node_text(o->host->spool), db_param_int(LIVE_COPIES_MAX + (int64_t)max, limit)};
+	const char *params[] = {spool_node_text(o->host->spool),
+				db_param_int((int64_t)(live_copies_count(o->host->live) + max), limit)};
 	int r = db_run(o->host->db, &st, params, &rows, e);
 	if (r < 0)
 		return r;
@@ -30,7 +31,7 @@ static int list_of_node(const struct recover_options *o, struct recover_case *re
 					 .is_unwanted = db_bool(rows, i, 5)};
 		bool is_named = db_uuid(rows, i, 0, &c.recording);
 		bool has_copy = db_uuid(rows, i, 2, &c.copy);
-		if (is_named && !(has_copy && live_copies_has(&o->host->live, &c.copy)))
+		if (is_named && !(has_copy && live_copies_has(o->host->live, &c.copy)))
 			ret[(*ret_n)++] = c;
 	}
 	return 0;

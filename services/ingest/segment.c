@@ -44,44 +44,6 @@ struct segment {
 	bool wants_provisional; /* the next segment */
 };
 
-void live_copies_init(struct live_copies *l)
-{
-	(void)pthread_mutex_init(&l->lock, NULL);
-	l->n = 0;
-}
-
-bool live_copies_has(struct live_copies *l, const struct uuid *copy)
-{
-	bool found = false;
-	(void)pthread_mutex_lock(&l->lock);
-	for (size_t i = 0; i < l->n && !found; i++)
-		found = uuid_equal(&l->ids[i], copy);
-	(void)pthread_mutex_unlock(&l->lock);
-	return found;
-}
-
-static bool live_copies_add(struct live_copies *l, const struct uuid *copy)
-{
-	(void)pthread_mutex_lock(&l->lock);
-	bool has_room = l->n < LIVE_COPIES_MAX;
-	if (has_room)
-		l->ids[l->n++] = *copy;
-	(void)pthread_mutex_unlock(&l->lock);
-	return has_room;
-}
-
-static void live_copies_remove(struct live_copies *l, const struct uuid *copy)
-{
-	(void)pthread_mutex_lock(&l->lock);
-	for (size_t i = 0; i < l->n; i++) {
-		if (uuid_equal(&l->ids[i], copy)) {
-			l->ids[i] = l->ids[--l->n];
-			break;
-		}
-	}
-	(void)pthread_mutex_unlock(&l->lock);
-}
-
 int segment_new(struct segment_host *h, const struct uuid *account, const struct uuid *session,
 		const struct uuid *recording, struct segment **ret, struct error *e)
 {
@@ -103,7 +65,7 @@ static void close_file(struct segment *s)
 	if (s->fd >= 0)
 		(void)close(TAKE_FD(s->fd));
 	if (s->is_listed)
-		live_copies_remove(&s->host->live, &s->copy);
+		live_copies_remove(s->host->live, &s->copy);
 	s->is_listed = false;
 	sealed_appender_free(TAKE_PTR(s->appender));
 	s->is_open = false;
@@ -195,9 +157,10 @@ static int begin(struct segment *s, struct error *e)
 	struct segment_place place = s->place;
 	s->place.number = -1;
 	/* before its row is there, so that the keeper never takes it for abandoned */
-	s->is_listed = live_copies_add(&s->host->live, &s->copy);
-	if (!s->is_listed)
-		return error_set(e, ERR_FULL, "this node writes %d segments already", LIVE_COPIES_MAX);
+	r = live_copies_add(s->host->live, &s->copy, e);
+	if (r < 0)
+		return r;
+	s->is_listed = true;
 	s->is_provisional = s->wants_provisional;
 	r = segment_row_open(s->host->db, &s->ids, &place, &s->copy, &s->key_row, s->is_provisional, e);
 	if (r == 0)

@@ -4,24 +4,11 @@
 #define RUSHES_INGEST_SEGMENT_H
 
 #include "crypto/keyring.h"
+#include "live_copies.h"
 #include "node/spool.h"
 #include "room.h"
 #include "spool/slab.h"
 #include "store/db.h"
-
-#include <pthread.h>
-
-/* Copies that this process is writing now, so that the keeper does not take them for abandoned. */
-#define LIVE_COPIES_MAX 8192
-
-struct live_copies {
-	pthread_mutex_t lock;
-	size_t n;
-	struct uuid ids[LIVE_COPIES_MAX];
-};
-
-void live_copies_init(struct live_copies *l);
-bool live_copies_has(struct live_copies *l, const struct uuid *copy); /* any thread */
 
 /* What all segments of the process share. */
 struct segment_host {
@@ -29,8 +16,8 @@ struct segment_host {
 	struct spool *spool;
 	struct room *room;
 	const struct keyring *root;
-	struct slab *buffers; /* of the appenders */
-	struct live_copies live;
+	struct slab *buffers;	  /* of the appenders */
+	struct live_copies *live; /* copies of open segments */
 };
 
 struct segment;
