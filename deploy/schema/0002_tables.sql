@@ -398,6 +398,8 @@ create table rushes.event (
 	recording uuid,
 	at timestamptz not null default rushes.rushes_now(),
 	trace text,
+	-- the ledger's entry that it tells of, which is sealed
+	entry bigint,
 	published_at timestamptz,
 	primary key (id, day)
 ) partition by range (day);
@@ -418,7 +420,7 @@ create table rushes.lease (
 create table rushes.ledger (
 	id bigint generated always as identity primary key,
 	at timestamptz not null default rushes.rushes_now(),
-	kind text not null check (kind in ('decided', 'gone', 'complete', 'hold-set', 'hold-lifted')),
+	kind text not null check (kind in ('decided', 'gone', 'complete', 'found-late', 'hold-set', 'hold-lifted')),
 	account uuid not null,
 	-- null: the account itself
 	recording uuid,
@@ -470,7 +472,8 @@ create table rushes.unknown_file (
 	primary key (node, name)
 );
 
--- Rules paused on a place by a brake or by a person; '*' is every rule or every place. Confirmed ones work again, and no
+-- Rules paused on a place by a brake or by a person; '*' is every rule or every place, 'clock' every place because the clock
+-- jumped. Confirmed ones work again, and no
 -- brake pauses them for a day.
 create table rushes.retention_pause (
 	rule text not null,

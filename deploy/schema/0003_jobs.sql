@@ -467,13 +467,18 @@ create function rushes.lease_drop(p_name text, p_holder text) returns void
 	set search_path = rushes, pg_temp
 	as $$ delete from rushes.lease where name = p_name and holder = p_holder $$;
 
--- The outbox: the oldest unpublished events; mark them after the bus acknowledged.
+-- The outbox: the oldest unpublished events; mark them after the bus acknowledged. Those of a ledger entry come with its hash
+-- and place, and the head of its batch.
 create function rushes.event_unpublished(p_limit integer)
-	returns table (id bigint, type text, account uuid, recording uuid, at timestamptz, trace text)
+	returns table (id bigint, type text, account uuid, recording uuid, at timestamptz, trace text, entry bigint, hash bytea,
+		       place integer, batch bigint, leaves integer, root bytea, previous bytea, sealed_at text, key_id text,
+		       signature bytea)
 	language sql stable security definer
 	set search_path = rushes, pg_temp
 	as $$
-	select e.id, e.type, e.account, e.recording, e.at, e.trace from rushes.event e
+	select e.id, e.type, e.account, e.recording, e.at, e.trace, l.id, l.hash, l.position, b.id, b.leaves, b.root, b.previous,
+	       to_char(b.at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'), b.key_id, b.signature
+	from rushes.event e left join rushes.ledger l on l.id = e.entry left join rushes.ledger_batch b on b.id = l.batch
 	where e.published_at is null order by e.id limit p_limit
 $$;
 
@@ -514,6 +519,7 @@ begin
 				v_name, v_table, v_day, v_day + 1);
 			made := made + 1;
 		end loop;
+		continue when rushes.is_paused('*', 'clock');
 		for v_old in
 			select c.relname from pg_inherits i join pg_class c on c.oid = i.inhrelid
 			where i.inhparent = ('rushes.' || v_table)::regclass and c.relname ~ '_[0-9]{8}$'

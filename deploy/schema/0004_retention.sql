@@ -317,12 +317,12 @@ begin
 	end if;
 end $$;
 
--- Whether a rule is paused on a place, by a brake or a person.
+-- Whether a rule is paused on a place, by a brake or a person; every rule is while the clock is not trusted.
 create function rushes.is_paused(p_rule text, p_place text) returns boolean
 	language sql stable
 	as $$
 	select exists (select from rushes.retention_pause p
-		       where p.confirmed_at is null and p.rule in (p_rule, '*') and p.place in (p_place, '*'))
+		       where p.confirmed_at is null and p.rule in (p_rule, '*') and p.place in (p_place, '*', 'clock'))
 $$;
 
 -- Whether the brakes need not look at a rule on a place: it is paused already, or a person confirmed it within a day.
@@ -454,7 +454,7 @@ create function rushes.copies_going(p_node uuid, p_limit integer)
 	where c.node = p_node and c.state = 'going' order by c.going_at limit p_limit
 $$;
 
--- Ends a deletion when nothing that we hold is left: tombstone, ledger, event. The recording is locked by the caller.
+-- Ends a deletion when nothing that we hold is left: tombstone and ledger; the event follows when the entry is sealed. The recording is locked by the caller.
 create function rushes.recording_try_complete(p_recording uuid) returns void
 	language plpgsql
 	as $$
@@ -479,7 +479,6 @@ begin
 	perform rushes.set_recording_state(p_recording, 'deleted');
 	perform rushes.add_ledger('complete', r.account, p_recording, null, r.delete_rule, null,
 		jsonb_build_object('decided_at', r.deleting_at, 'left_with_the_client', v_released));
-	perform rushes.add_event('recording.deleted', r.account, p_recording);
 end $$;
 
 -- The owner confirms that a copy is gone, with its evidence ({"unlinked": true}, {"versions": 2, ...}). Only for copies that
@@ -510,6 +509,9 @@ begin
 	end if;
 	delete from rushes.copy where id = p_copy;
 	perform rushes.add_ledger('gone', c.account, c.recording, c.id, c.rule, p_place, p_evidence);
+	if c.target is not null then
+		perform rushes.second_look_add(c, p_evidence);
+	end if;
 	if r.state <> 'open' and not exists (
 		select from rushes.copy x where x.recording = c.recording and x.node is not null) then
 		-- no sealed copy is left that the key could open
@@ -604,6 +606,9 @@ declare
 	v_had integer;
 	v_count integer := 0;
 begin
+	if rushes.is_paused('personal-metadata', 'database') then
+		return 0;
+	end if;
 	for v_id in select id from rushes.recording where personal_due_at <= rushes.rushes_now()
 		    order by personal_due_at limit p_limit
 	loop
@@ -657,7 +662,7 @@ create function rushes.unknown_file_seen(p_node uuid, p_name text) returns boole
 	as $$
 	insert into rushes.unknown_file as u (node, name) values (p_node, p_name)
 	on conflict (node, name) do update set name = excluded.name
-	returning u.first_answer_at <= rushes.rushes_now() - interval '6 hours'
+	returning u.first_answer_at <= rushes.rushes_now() - interval '6 hours' and not rushes.is_paused('unknown', 'node/' || p_node)
 $$;
 
 create function rushes.unknown_file_gone(p_node uuid, p_name text) returns void

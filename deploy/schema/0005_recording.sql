@@ -662,6 +662,7 @@ create function rushes.push_begin(p_job uuid, p_attempt integer, p_copy uuid, p_
 declare
 	j rushes.job := rushes.lock_attempt(p_job, p_attempt);
 begin
+	perform rushes.second_look_drop(j.recording, j.file_kind, j.target);
 	insert into rushes.copy as c (id, recording, account, region, kind, target, state, location, temporary, job, attempt)
 	values (p_copy, j.recording, j.account, j.region, j.file_kind, j.target, 'incoming', p_location, p_temporary, j.id, j.attempt)
 	on conflict (recording, kind, target) where target is not null do update

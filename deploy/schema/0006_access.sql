@@ -393,6 +393,9 @@ create function rushes.link_sweep(p_limit integer) returns integer
 declare
 	v_count integer;
 begin
+	if rushes.is_paused('link-expired', 'database') then
+		return 0;
+	end if;
 	with old as (
 		select l.account, l.id from rushes.link l where l.expires_at < rushes.rushes_now() - interval '30 days'
 		order by l.expires_at limit p_limit for update skip locked

@@ -50,6 +50,10 @@ declare
 	v_account uuid;
 	v_count integer := 0;
 begin
+	if rushes.is_paused('account-closed', 'database') or rushes.is_paused('subscription-expired', 'database')
+	   or rushes.is_paused('trial-expired', 'database') then
+		return 0;
+	end if;
 	for v_account in
 		select a.id from rushes.account a join rushes.account_key k on k.account = a.id
 		where (a.closed_at is not null
@@ -208,6 +212,10 @@ begin
 	where rule = p_rule and place = p_place and confirmed_at is null;
 	if not found then
 		perform rushes.refuse('RU002', format('rule %s is not paused on %s', p_rule, p_place));
+	end if;
+	if p_place = 'clock' then
+		-- the clock is right as it is: counting begins anew
+		delete from rushes.clock_reference;
 	end if;
 	perform rushes.add_audit(p_actor, 'retention.confirm', null, p_rule || ' ' || p_place, jsonb_build_object('reason', p_reason));
 end $$;

@@ -54,6 +54,10 @@ begin
 		perform rushes.refuse('RU001', format('%s of the entries of batch %s are sealed or gone',
 			cardinality(p_entries) - v_count, p_batch));
 	end if;
+	-- told when it is sealed, so that the news carries the signed head
+	insert into rushes.event (day, type, account, recording, entry)
+	select (rushes.rushes_now() at time zone 'UTC')::date, 'recording.deleted', l.account, l.recording, l.id
+	from rushes.ledger l where l.batch = p_batch and l.kind = 'complete' order by l.position;
 end $$;
 
 -- Batches that the ledger target does not have yet, the oldest first.

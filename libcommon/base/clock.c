@@ -24,6 +24,11 @@ int64_t clock_monotonic_us(void)
 	return is_virtual ? virtual_monotonic_us : read_us(CLOCK_MONOTONIC);
 }
 
+int64_t clock_boottime_us(void)
+{
+	return is_virtual ? virtual_monotonic_us : read_us(CLOCK_BOOTTIME);
+}
+
 void clock_format(int64_t wall_us, char ret[CLOCK_TEXT_BYTES])
 {
 	int64_t sec = wall_us / 1000000;

@@ -13,6 +13,10 @@ int64_t clock_wall_us(void);
 /* Microseconds of a clock that never goes back; only differences mean something. Any thread. */
 int64_t clock_monotonic_us(void);
 
+/* Microseconds that this machine has counted since its boot, sleep included, whatever its wall clock was set to. Any
+ * thread. */
+int64_t clock_boottime_us(void);
+
 /* Room for "2026-11-22T01:44:01.123456Z" and its end. */
 #define CLOCK_TEXT_BYTES 28
 

@@ -69,7 +69,7 @@ bool retention_place_valid(const char *place)
 		uuid_format(&u, canonical);
 		return strcmp(id, canonical) == 0;
 	}
-	return strcmp(place, "*") == 0 || strcmp(place, "recordings") == 0;
+	return strcmp(place, "*") == 0 || strcmp(place, "recordings") == 0 || strcmp(place, "clock") == 0;
 }
 
 int retention_pause_set(struct db *d, const char *actor, const char *rule, const char *place, const char *reason,

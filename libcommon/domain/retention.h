@@ -21,7 +21,7 @@ int retention_rules(struct db *d, json_t **ret, struct error *e) _must_check_;
 int retention_explain(struct db *d, const struct uuid *recording, json_t **ret, struct error *e) _must_check_;
 
 /* Whether a place can be paused: "node/UUID", "target/UUID", "recordings" (rules that take whole ones), "*"
- * (everywhere). */
+ * (everywhere), "clock" (everywhere, because the clock is not trusted; only every rule). */
 bool retention_place_valid(const char *place) _must_check_;
 
 /* Pauses a rule ("*": every one) at a place until it is confirmed; audited with the reason. ERR_REJECT: no such rule.

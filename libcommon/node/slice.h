@@ -13,9 +13,12 @@
 /* Copies decided by one statement. */
 #define SLICE_BATCH 100
 
-/* The gate before anything is deleted: 0 when the installation is open and the clocks agree. ERR_DENIED while they
- * differ, ERR_RETRY while the installation is being restored or the database is away. Blocks: off the loop. */
-int slice_gate(struct db_pool *db, struct error *e) _must_check_;
+/* The gate before anything is deleted by a date, in every service: 0 when the installation is open, this clock and
+ * PostgreSQL's agree, and PostgreSQL's agrees with what this machine counted (rushes.sweep_gate). ERR_DENIED while they
+ * do not, ERR_RETRY while the installation is being restored or the database is away. Shown as
+ * rushes_retention_refused{reason}; a clock that jumped is also a pause that a person can confirm. Blocks: off the
+ * loop. */
+int slice_gate(struct db_pool *db, struct metrics *metrics, struct error *e) _must_check_;
 
 /* Looks at the brakes, then sweeps until nothing more is due. `slice` is the service's name: "ingest", "transcoder",
  * "storage-pusher", "janitor". Logs each decision with its ids. ERR_DENIED while the clocks differ, ERR_RETRY while the

@@ -135,8 +135,8 @@ function verifyMain(check, stored, probed) {
 	);
 }
 
-/** Tables that may still name a deleted recording: ids only, no content. */
-const MAY_STAY = ["recording", "ledger", "audit", "job_done", "attempt", "event"];
+/** Tables that may still name a deleted recording: ids and names of objects only, no content. */
+const MAY_STAY = ["recording", "ledger", "audit", "job_done", "attempt", "event", "second_look"];
 
 /** What of a tombstone must be empty. */
 const TOMBSTONE_EMPTY = [

@@ -4,6 +4,8 @@
 
 #include "domain/retention.h"
 
+#include <string.h>
+
 struct pause_arguments {
 	const char *rule, *place, *reason;
 };
@@ -69,9 +71,9 @@ static int paused(struct ctl *c, const void *arguments _unused_, struct error *e
 static int read_place(struct ctl *c, const struct pause_arguments *a, const char **ret, struct error *e)
 {
 	*ret = a->place ? a->place : "*";
-	if (retention_place_valid(*ret))
+	if (retention_place_valid(*ret) && (strcmp(*ret, "clock") != 0 || strcmp(a->rule, "*") == 0))
 		return 0;
-	return ctl_wrong_use(c, e, "--place %s: want node/ID, target/ID or recordings", *ret);
+	return ctl_wrong_use(c, e, "--place %s: want node/ID, target/ID, recordings, or clock with the rule '*'", *ret);
 }
 
 static int pause_rule(struct ctl *c, const void *arguments, struct error *e)

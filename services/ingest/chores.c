@@ -71,7 +71,8 @@ static int ask_rows(struct chore *c, const struct db_statement *st, struct error
 static struct recover_options recover_options_of(struct chore *c)
 {
 	struct ingest *g = c->chores->g;
-	return (struct recover_options){&g->host, platform_bus(g->platform), g->config->platform.region};
+	return (struct recover_options){&g->host, platform_bus(g->platform), platform_metrics(g->platform),
+					g->config->platform.region};
 }
 
 static int recover(struct chore *c, struct error *e)

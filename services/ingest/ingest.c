@@ -86,7 +86,8 @@ static int open_intakes(struct ingest *g, struct error *e)
 	g->host.db = platform_db(p);
 	g->host.spool = g->spool;
 	g->host.root = g->root;
-	const struct recover_options recover = {&g->host, platform_bus(p), g->config->platform.region};
+	const struct recover_options recover = {&g->host, platform_bus(p), platform_metrics(p),
+						g->config->platform.region};
 	const struct room_options room = {.spool = g->spool,
 					  .reserve_bytes = g->config->spool_reserve_bytes,
 					  .metrics = platform_metrics(p)};

@@ -1,6 +1,7 @@
 #include "recover.h"
 
 #include "base/log.h"
+#include "node/slice.h"
 #include "node/worker.h"
 #include "recording_rows.h"
 
@@ -85,7 +86,9 @@ int recover_one(const struct recover_options *o, const struct recover_case *c, s
 	if (r < 0 || !c->is_due)
 		return r;
 	if (c->is_unwanted) {
-		r = recording_row_discard(o->host->db, &c->recording, e);
+		r = slice_gate(o->host->db, o->metrics, e);
+		if (r == 0)
+			r = recording_row_discard(o->host->db, &c->recording, e);
 		if (r == 0)
 			log_info(&ctx, "broken off: discarded");
 		return r;

@@ -11,6 +11,7 @@
 struct recover_options {
 	struct segment_host *host;
 	struct bus *bus; /* for hints; NULL: none */
+	struct metrics *metrics;
 	const char *region;
 };
 

@@ -1,6 +1,5 @@
 #include "janitor.h"
 
-#include "brake.h"
 #include "duty.h"
 #include "pauses.h"
 #include "sealing.h"
@@ -52,11 +51,9 @@ struct janitor {
 	struct duty_definition definitions[DUTY_MAX];
 	struct duty *duties[DUTY_MAX];
 	struct sealing *sealing;
-	struct brake brake; /* of the sweep's thread; one run at a time */
-	struct metric_series *overdue, *braked;
+	struct metric_series *overdue;
 	unsigned overdue_logged;
 	_Atomic unsigned overdue_recordings;
-	_Atomic bool is_braked;
 	_Atomic bool is_draining; /* long work ends at its next batch */
 	struct pauses *pauses;
 };
@@ -88,13 +85,6 @@ static int run_sweep(void *arg, uint64_t *ret_n, struct error *e)
 	struct janitor *j = arg;
 	struct db_pool *db = platform_db(j->platform);
 	unsigned n = 0;
-	bool is_free = brake_look(&j->brake, clock_wall_us(), clock_monotonic_us());
-	j->is_braked = !is_free;
-	metric_set(j->braked, is_free ? 0 : 1);
-	if (!is_free)
-		return error_set(e, ERR_DENIED,
-				 "the clock jumped by %" PRId64 " s: nothing is deleted for some minutes; check it",
-				 j->brake.jump_us / 1000000);
 	int r = slice_sweep(db, "janitor", platform_metrics(j->platform), &n, e);
 	*ret_n = n;
 	for (n = PERSONAL_BATCH; r == 0 && n == PERSONAL_BATCH;) {
@@ -122,9 +112,7 @@ static int run_keys(void *arg, uint64_t *ret_n, struct error *e)
 {
 	struct janitor *j = arg;
 	struct db_pool *db = platform_db(j->platform);
-	if (j->is_braked)
-		return 0;
-	int r = slice_gate(db, e);
+	int r = slice_gate(db, platform_metrics(j->platform), e);
 	for (unsigned n = KEYS_BATCH; r == 0 && n == KEYS_BATCH && !j->is_draining;) {
 		r = account_keys_sweep(db, KEYS_BATCH, &n, e);
 		*ret_n += r == 0 ? n : 0;
@@ -168,8 +156,11 @@ static int run_partitions(void *arg, uint64_t *ret_n, struct error *e)
 {
 	struct janitor *j = arg;
 	unsigned made = 0, dropped = 0;
-	int r = partition_maintain(platform_db(j->platform), PARTITIONS_AHEAD_DAYS, (unsigned)j->config->keep_days,
-				   &made, &dropped, e);
+	/* old ones are dropped by the clock; rows that come before their partition wait in the default one */
+	int r = slice_gate(platform_db(j->platform), platform_metrics(j->platform), e);
+	if (r == 0)
+		r = partition_maintain(platform_db(j->platform), PARTITIONS_AHEAD_DAYS, (unsigned)j->config->keep_days,
+				       &made, &dropped, e);
 	if (r == 0 && made + dropped > 0)
 		log_info(NULL, "partitions: %u made, %u dropped", made, dropped);
 	*ret_n = made + dropped;
@@ -179,8 +170,7 @@ static int run_partitions(void *arg, uint64_t *ret_n, struct error *e)
 static json_t *debug(void *arg)
 {
 	struct janitor *j = arg;
-	json_t *o =
-	    json_pack("{s:b, s:i}", "braked", (int)j->is_braked, "overdue_deletions", (int)j->overdue_recordings);
+	json_t *o = json_pack("{s:i}", "overdue_deletions", (int)j->overdue_recordings);
 	(void)json_object_set_new(o, "paused", pauses_state(j->pauses));
 	for (int i = 0; i < DUTY_MAX; i++)
 		if (j->duties[i])
@@ -227,10 +217,6 @@ int janitor_start(struct service *s, const void *config, void **ret_state, struc
 	j->overdue = metric_series(metrics_gauge(m, "rushes_deletion_overdue",
 						 "Recordings whose deletion is not complete in time.", NULL),
 				   NULL);
-	j->braked =
-	    metric_series(metrics_gauge(m, "rushes_janitor_braked",
-					"1 while nothing is deleted because this machine's clock jumped.", NULL),
-			  NULL);
 	r = pauses_new(m, &j->pauses, e);
 	if (r < 0)
 		return r;

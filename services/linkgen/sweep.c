@@ -1,6 +1,7 @@
 #include "sweep.h"
 
 #include "base/log.h"
+#include "node/slice.h"
 
 /* Rows of one statement: few enough to hold their locks shortly. */
 #define BATCH	 500
@@ -26,6 +27,8 @@ static void work(void *arg)
 	int64_t n = BATCH;
 	s->n = 0;
 	s->error = (struct error){0};
+	if (slice_gate(platform_db(s->platform), platform_metrics(s->platform), &s->error) < 0)
+		return;
 	while (n == BATCH) {
 		_cleanup_(db_result_freep) struct db_result *rows = NULL;
 		const char *params[] = {db_param_int(BATCH, batch)};

@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import { after, before, beforeEach, test } from "node:test";
 import {
-	advance, beginTest, call, copied, environment, literal, next, one, processed, push, refusal, removeGoing, rows, saved, setClock, stack,
+	advance, beginTest, call, claim, copied, environment, literal, next, one, processed, push, PUSHER, refusal, removeGoing, rows, saved, setClock, stack,
 	startDatabase, stateOf, uuid, value, world,
 } from "../lib/steps.mjs";
 
@@ -234,4 +234,153 @@ test("a held take does not hold up the one that replaces it, and goes when its h
 	await work();
 	assert.equal(await stateOf(broken.recording), "deleted");
 	assert.equal(await value(`select delete_rule from rushes.recording where id = '${broken.recording}'`), "replaced");
+});
+
+/** What the gate says to a machine that has counted so many seconds. */
+const gate = async (machine, seconds, sure = true) => (await one("sweep_gate", machine, seconds * 1e6, sure)).clock;
+const DAY = 86_400;
+
+async function beginGates() {
+	await stack.postgres.psql("delete from rushes.clock_reference; delete from rushes.retention_pause");
+	assert.equal(await gate("a", 100), "steady", "the first machine is believed");
+}
+
+test("a clock set forward by a year deletes nothing, in no slice, until it is set right", async () => {
+	const account = await newAccount("paid", "2026-03-05 15:00+02");
+	const take = await delivered(await environment({}, account));
+	await beginGates();
+	await advance("1 min");
+	assert.equal(await gate("a", 160), "steady");
+	await setClock("2027-03-01 10:01:02+00");
+	assert.equal(await gate("a", 162, false), "jumped");
+	assert.deepEqual(await call("retention_paused"), [], "an answer that may have come late is not believed");
+	assert.equal(await gate("a", 162), "jumped");
+	const [pause] = await call("retention_paused");
+	assert.deepEqual([pause.rule, pause.place, pause.by], ["*", "clock", "clock"]);
+	assert.match(pause.reason, /from 2026-03-01 .* to 2027-03-01 .* counted 00:00:02/);
+	assert.equal(await gate("b", 7), "held", "a machine that was booted now knows no better");
+	for (const slice of ["ingest", "transcoder", "storage-pusher", "janitor"]) assert.deepEqual(await call("sweep_decide", slice, 100), []);
+	await work();
+	assert.equal(await stateOf(take.recording), "closed");
+	assert.equal(await value("select count(*) from rushes.link where expires_at < rushes.rushes_now() - interval '30 days'") !== "0", true);
+	assert.equal((await one("link_sweep", 100)).link_sweep, 0);
+	assert.equal((await one("partitions_maintain", 3, 35)).dropped, 0);
+	await setClock("2026-03-01 10:03:00+00");
+	assert.equal(await gate("b", 100), "held");
+	assert.equal(await gate("a", 280), "steady", "it counted as much as the clock says now");
+	assert.deepEqual(await call("retention_paused"), []);
+	assert.equal(await value("select string_agg(action, ' ' order by id) from rushes.audit where subject = '* clock'"), "retention.pause retention.confirm");
+});
+
+test("a person confirms a clock that is right, and the brakes of the rules stay", async () => {
+	await beginGates();
+	await setClock("2026-06-01 10:00:00+00");
+	assert.equal(await gate("a", 200), "jumped");
+	assert.equal(await refusal("retention_pause_confirm", "test", "*", "*", "no"), "RU002");
+	await call("retention_pause_confirm", "test", "*", "clock", "the machine's counter stood still");
+	assert.equal(await gate("a", 201), "steady");
+	assert.equal(await value("select rushes.is_released('lifecycle', 'recordings')"), "f");
+	await setClock("2026-05-01 10:00:00+00");
+	assert.equal(await gate("a", 202), "jumped", "backwards, too, and again");
+	assert.equal((await call("retention_paused")).length, 1);
+});
+
+test("a weekend with everything stopped is no jump; a week that nobody counted is asked about", async () => {
+	await beginGates();
+	await advance("64 h");
+	assert.equal(await gate("a", 100 + 64 * 3600), "steady", "the same boot counted it");
+	await advance("64 h");
+	assert.equal(await gate("b", 5), "steady", "booted on Monday");
+	assert.equal(await gate("a", 100 + 128 * 3600), "steady");
+	await advance("7 days");
+	assert.equal(await gate("a", 100 + 128 * 3600 + 7 * DAY), "steady", "one counted all the while");
+	await advance("7 days");
+	assert.equal(await gate("c", 5), "jumped");
+	assert.match((await call("retention_paused"))[0].reason, /7 days after the last sweep/);
+	await call("retention_pause_confirm", "test", "*", "clock", "we were on holiday");
+	assert.equal(await gate("c", 6), "steady");
+});
+
+test("of two machines the one that stood still is not believed", async () => {
+	await beginGates();
+	assert.equal(await gate("b", 1000), "steady");
+	for (let minute = 1; minute <= 10; minute++) {
+		await advance("1 min");
+		assert.equal(await gate("b", 1000 + 60 * minute), "steady");
+	}
+	assert.equal(await gate("a", 130), "steady", "its virtual machine was asleep for nine minutes, and b was not");
+	assert.deepEqual(await call("retention_paused"), []);
+	await advance("1 min");
+	assert.equal(await gate("a", 190), "steady");
+	await advance("1 h");
+	assert.equal(await gate("a", 191), "jumped", "b has said nothing meanwhile");
+	assert.equal(await gate("b", 1000 + 660 + 3600), "steady", "b counted the hour: the clock is right");
+	assert.deepEqual(await call("retention_paused"), []);
+	assert.equal(await gate("a", 192), "steady");
+});
+
+test("what was removed at a target is looked for again after an hour and after a day", async () => {
+	const take = await delivered(await environment());
+	await call("recording_delete", take.recording, "deleted-by-user", "test", "a reason");
+	await work();
+	assert.equal(await stateOf(take.recording), "deleted", "it does not wait for the looks");
+	assert.equal(await value(`select count(*) from rushes.job where recording = '${take.recording}'`), "0");
+	const open = () => value(`select count(*) from rushes.second_look where recording = '${take.recording}'`);
+	const takeLook = async () => (await one("second_look_take", "eu1", PUSHER, "15 min")).second_look_take;
+	const others = () => stack.postgres.psql(`delete from rushes.second_look where recording <> '${take.recording}'`);
+	await others();
+	assert.equal(await open(), "4");
+	assert.equal(await takeLook(), null, "not at once");
+	await advance("59 min");
+	assert.equal(await takeLook(), null);
+	await advance("1 min");
+	const look = await takeLook();
+	assert.equal(look.recording, take.recording);
+	assert.ok(look.copy.location && look.target.endpoint && look.number === 1);
+	assert.equal(await takeLook(), null, "one at a time at one target");
+	await call("second_look_failed", look.copy.id, look.attempt, "the target is down");
+	await call("second_look_done", look.copy.id, look.attempt - 1, false, {});
+	const dues = (await stack.postgres.query(`select due_at from rushes.second_look where failures = 1`)).map(({ due_at }) => iso(due_at));
+	assert.deepEqual(dues, ["2026-03-01T11:02:00.000Z"], "the schedule of attempts");
+	await advance("2 min");
+	const entries = () => stack.postgres.query(`select evidence from rushes.ledger where recording = '${take.recording}' and kind = 'found-late'`);
+	for (let i = 0; i < 4; i++) {
+		const next = await takeLook();
+		await call("second_look_done", next.copy.id, next.attempt, i === 0, { absent: true, versions: 1 });
+	}
+	assert.equal(await takeLook(), null);
+	assert.deepEqual((await entries()).map(({ evidence }) => evidence), [{ absent: true, look: 1, versions: 1 }]);
+	await setClock("2026-03-02 10:00:00+00");
+	for (let i = 0; i < 3; i++) {
+		const next = await takeLook();
+		assert.equal(next.number, 2);
+		await call("second_look_done", next.copy.id, next.attempt, false, {});
+	}
+	assert.equal(await open(), "1", "where something came late a day counts from then");
+	await setClock("2026-03-02 11:02:00+00");
+	const last = await takeLook();
+	await call("second_look_done", last.copy.id, last.attempt, false, {});
+	assert.equal(await open(), "0");
+});
+
+test("a file that is sent to a target again is not taken for one that came late", async () => {
+	const account = await newAccount("paid", null);
+	const env = await environment({ push_raw: false, push_snapshot: false, push_filmstrip: false }, account);
+	const take = await processed(await copied(await saved(env)));
+	const job = await claim("push", null, PUSHER);
+	await call("push_begin", job.id, job.attempt, uuid(), "main.object", null);
+	await call("job_failed", job.id, job.attempt, "reject", "no", true);
+	await removeGoing();
+	const open = () => value(`select count(*) from rushes.second_look where recording = '${take.recording}'`);
+	assert.equal(await open(), "1", "what the attempt may have left is looked for");
+	await stack.postgres.psql(`delete from rushes.second_look where recording <> '${take.recording}'`);
+	await call("job_retry", job.id, "test");
+	await advance("1 h");
+	const look = (await one("second_look_take", "eu1", PUSHER, "15 min")).second_look_take;
+	assert.equal(look.recording, take.recording);
+	const again = await claim("push", null, PUSHER);
+	assert.equal(await refusal("push_begin", again.id, again.attempt, uuid(), "main.object", null), "RU001", "not while it is being looked for");
+	await call("second_look_done", look.copy.id, look.attempt, false, {});
+	await call("push_begin", again.id, again.attempt, uuid(), "main.object", null);
+	assert.equal(await open(), "0");
 });

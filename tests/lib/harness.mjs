@@ -51,11 +51,17 @@ export async function sendFixture(stack, account, name, options = {}) {
 	return { ...result, ...sent, link, session };
 }
 
-/** The database's time, for every service, `interval` (SQL) ahead of the clock from now on. */
+/**
+ * The database's time, for every service, `interval` (SQL) ahead of the clock from now on, as if it had passed: what the machine
+ * counted is forgotten, or the sweeps would see that the clock jumped.
+ */
 export async function advanceTime(stack, interval) {
-	await stack.postgres
-		.psql(`CREATE OR REPLACE FUNCTION rushes.rushes_now() RETURNS timestamptz LANGUAGE sql STABLE PARALLEL SAFE
-		AS $$ SELECT now() + interval '${interval}' $$`);
+	await stack.postgres.psql(`BEGIN;
+		LOCK TABLE rushes.clock_reference;
+		DELETE FROM rushes.clock_reference;
+		CREATE OR REPLACE FUNCTION rushes.rushes_now() RETURNS timestamptz LANGUAGE sql STABLE PARALLEL SAFE
+		AS $$ SELECT now() + interval '${interval}' $$;
+		COMMIT`);
 }
 
 const RUN_BYTES = 64;
