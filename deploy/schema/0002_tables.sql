@@ -48,6 +48,8 @@ create table rushes.environment (
 	playback_window interval not null default '60 min',
 	max_bytes bigint not null default 10737418240 check (max_bytes > 0),
 	max_duration interval not null default '2 h',
+	-- a connection that brings neither bytes nor messages for so long is ended; the take may go on by another
+	max_idle interval not null default '30 min',
 	consent_text text not null default
 		'The recording of your screen, camera and voice is sent to the support team, who use it to answer your request.',
 	rules_version bigint not null default 1,

@@ -41,8 +41,8 @@ create function rushes.recording_open(p_recording uuid, p_account uuid, p_sessio
 				      p_user_agent text, p_devices jsonb, p_referrer text, p_file_name text,
 				      p_replaces uuid, p_trace text)
 	returns table (verdict text, reason text, state text, region text, environment uuid, max_bytes bigint,
-		       max_duration_ms bigint, reconnect_window_ms bigint, send_on_stop boolean, bytes bigint,
-		       broken_off text)
+		       max_duration_ms bigint, max_idle_ms bigint, reconnect_window_ms bigint, send_on_stop boolean,
+		       bytes bigint, broken_off text)
 	language plpgsql security definer
 	set search_path = rushes, pg_temp
 	as $$
@@ -99,6 +99,7 @@ begin
 	environment := r.environment;
 	max_bytes := e.max_bytes;
 	max_duration_ms := extract(epoch from e.max_duration) * 1000;
+	max_idle_ms := extract(epoch from e.max_idle) * 1000;
 	reconnect_window_ms := extract(epoch from e.reconnect_window) * 1000;
 	send_on_stop := e.send_on_stop;
 	broken_off := e.broken_off;

@@ -39,7 +39,7 @@ begin
 	for v_key in select jsonb_object_keys(p_settings) loop
 		if v_key not in ('conversion', 'store_ours', 'do_not_store', 'backup', 'success', 'push_raw', 'push_snapshot',
 				 'push_filmstrip', 'send_on_stop', 'broken_off', 'reconnect_window', 'playback_window', 'max_bytes',
-				 'max_duration', 'consent_text') then
+				 'max_duration', 'max_idle', 'consent_text') then
 			perform rushes.refuse('RU005', format('%s is no setting of an environment', v_key));
 		end if;
 	end loop;
@@ -47,10 +47,10 @@ begin
 	-- check the values
 	update rushes.environment e
 	set (conversion, store_ours, do_not_store, backup, success, push_raw, push_snapshot, push_filmstrip, send_on_stop,
-	     broken_off, reconnect_window, playback_window, max_bytes, max_duration, consent_text) =
+	     broken_off, reconnect_window, playback_window, max_bytes, max_duration, max_idle, consent_text) =
 		(select n.conversion, n.store_ours, n.do_not_store, n.backup, n.success, n.push_raw, n.push_snapshot,
 			n.push_filmstrip, n.send_on_stop, n.broken_off, n.reconnect_window, n.playback_window, n.max_bytes,
-			n.max_duration, n.consent_text
+			n.max_duration, n.max_idle, n.consent_text
 		 from jsonb_populate_record(e, p_settings) n)
 	where account = p_account and id = v_id;
 	update rushes.environment set rules_version = rules_version + 1 where account = p_account and id = v_id;

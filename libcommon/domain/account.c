@@ -62,7 +62,8 @@ static const struct db_statement environment_target_set_sql = {
 	" e.success, e.push_raw, e.push_snapshot, e.push_filmstrip, e.send_on_stop, e.broken_off,"               \
 	" extract(epoch FROM e.reconnect_window)::float8 AS reconnect_window_s,"                                 \
 	" extract(epoch FROM e.playback_window)::float8 AS playback_window_s,"                                   \
-	" e.max_bytes, extract(epoch FROM e.max_duration)::float8 AS max_duration_s, e.consent_text,"            \
+	" e.max_bytes, extract(epoch FROM e.max_duration)::float8 AS max_duration_s,"                            \
+	" extract(epoch FROM e.max_idle)::float8 AS max_idle_s, e.consent_text,"                                 \
 	" e.rules_version, e.created_at,"                                                                        \
 	" (SELECT coalesce(json_agg(g.name ORDER BY g.name), '[]') FROM rushes.environment_target x"             \
 	"  JOIN rushes.target g ON g.id = x.target WHERE x.account = e.account AND x.environment = e.id) AS targets"

@@ -12,7 +12,7 @@ struct settings {
 	const char *conversion, *backup, *success, *broken_off, *consent_text;
 	bool store_ours, do_not_store, push_raw, push_snapshot, push_filmstrip, send_on_stop;
 	bool has_store_ours, has_do_not_store, has_push_raw, has_push_snapshot, has_push_filmstrip, has_send_on_stop;
-	int64_t reconnect_window, playback_window, max_duration;
+	int64_t reconnect_window, playback_window, max_duration, max_idle;
 	bool has_reconnect_window, has_playback_window;
 	uint64_t max_bytes;
 };
@@ -84,6 +84,13 @@ static const struct option set_options[] = {
      .max = (uint64_t)12 * 3600000,
      AT(settings.max_duration),
      .help = "longest take; 2h at first"},
+    {.name = "--max-idle",
+     .value = "TIME",
+     .type = OPTION_DURATION,
+     .min = 1000,
+     .max = (uint64_t)12 * 3600000,
+     AT(settings.max_idle),
+     .help = "longest a connection may bring nothing; 30m at first"},
     {.name = "--consent-text",
      .value = "TEXT",
      .type = OPTION_STRING,
@@ -141,6 +148,7 @@ static const struct column show_columns[] = {
     {"playback_window_s", "playback window", COLUMN_DURATION},
     {"max_bytes", "largest take", COLUMN_SIZE},
     {"max_duration_s", "longest take", COLUMN_DURATION},
+    {"max_idle_s", "longest silence", COLUMN_DURATION},
     {"consent_text", "consent text", COLUMN_TEXT},
     {"targets", "own targets", COLUMN_TEXT},
     {"created_at", "created", COLUMN_TIME},
@@ -184,6 +192,7 @@ static json_t *settings_json(const struct settings *s)
 	set_interval(o, "reconnect_window", s->has_reconnect_window, s->reconnect_window);
 	set_interval(o, "playback_window", s->has_playback_window, s->playback_window);
 	set_interval(o, "max_duration", s->max_duration > 0, s->max_duration);
+	set_interval(o, "max_idle", s->max_idle > 0, s->max_idle);
 	if (s->max_bytes)
 		(void)json_object_set_new(o, "max_bytes", json_integer((json_int_t)s->max_bytes));
 	return o;

@@ -45,6 +45,8 @@ const struct config_option ingest_options[] = {
      "How long a recording that lost its connection keeps its segment open"},
     {"RUSHES_INGEST_TOKEN_WAIT", CONFIG_DURATION, "5s", 100, 60000, NULL, FIELD(token_ms),
      "How long a stream may take to send its token"},
+    {"RUSHES_INGEST_GRACE", CONFIG_DURATION, "20s", 0, 45000, NULL, FIELD(grace_ms),
+     "How long uploads and takes that are stopped already may finish at a SIGTERM; streams are sent on at once"},
     {0},
 };
 
@@ -212,7 +214,7 @@ void ingest_drain(void *state)
 	struct ingest *g = state;
 	chores_stop(g->chores);
 	/* connections of recordings are told before the listener tells the others */
-	intakes_drain(g->intakes);
+	intakes_drain(g->intakes, g->config->grace_ms);
 	http_server_drain(g->server, on_served, g);
 	serve_drain(g->serve, on_peers_served, g);
 	platform_drain(g->platform, is_busy, g);

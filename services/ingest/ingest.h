@@ -28,6 +28,7 @@ struct ingest_config {
 	uint64_t address_connections_max;
 	int64_t linger_ms;
 	int64_t token_ms;
+	int64_t grace_ms;
 };
 
 extern const struct config_option ingest_options[];

@@ -61,7 +61,7 @@ static bool todo_is_empty(const struct turn_todo *t)
 	return !(t->open || t->flush || t->end || t->check || t->save || t->discard || t->drop || t->set_length);
 }
 
-static bool has_work(const struct intake *i)
+bool intake_has_work(const struct intake *i)
 {
 	return !todo_is_empty(&i->turn.todo) || !todo_is_empty(&i->want) || i->turn.bytes.head || i->queue.head ||
 	       i->announce;
@@ -135,7 +135,7 @@ void intake_settle(struct intake *i)
 {
 	if (i->running || i->busy > 0)
 		return;
-	if (has_work(i)) {
+	if (intake_has_work(i)) {
 		if (!i->waiting)
 			submit(i);
 		return;
@@ -284,9 +284,10 @@ static void opened(struct intake *i)
 	i->turn.opening.upload = (struct intake_upload){0};
 	i->max_bytes = MIN(i->max_bytes, o->max_bytes);
 	i->max_duration_ms = MIN(i->max_duration_ms, o->max_duration_ms);
+	i->max_idle_ms = o->max_idle_ms;
 	i->send_on_stop |= o->send_on_stop;
 	i->is_copied = o->is_copied;
-	i->opened_us = i->measured_us = clock_monotonic_us();
+	i->opened_us = i->heard_us = i->measured_us = clock_monotonic_us();
 	i->written = i->measured_written = o->offset;
 	intake_set_state(i, o->is_finished ? INTAKE_SAVED : INTAKE_RECEIVING);
 	log_info(&ctx, "%s at %llu", o->is_finished ? "finished before" : "receiving", (unsigned long long)o->offset);
@@ -390,6 +391,7 @@ static void turn_done(void *arg)
 		if (i->attached)
 			i->callbacks.on_room(i->arg);
 	}
+	intake_finished_in_drain(i);
 	i->busy--;
 	intake_settle(i);
 }

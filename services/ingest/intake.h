@@ -123,8 +123,9 @@ bool intakes_have_room(const struct intakes *s);
 struct slab *intakes_chunks(struct intakes *s);
 json_t *intakes_debug(void *intakes);
 
-/* A stop: every recording closes its segment now, connections are told `draining`. */
-void intakes_drain(struct intakes *s);
+/* A stop: recordings close their segments now and their connections are told `draining`; uploads and what is stopped
+ * already may finish within `grace_ms`. */
+void intakes_drain(struct intakes *s, int64_t grace_ms);
 
 /* Ids of the recordings whose connections are there, for polls: allocated array of at most `max`. */
 size_t intakes_attached(struct intakes *s, bool only_saved, struct uuid *ret, size_t max);

@@ -2,9 +2,6 @@
 #include "base/clock.h"
 #include "intake_internal.h"
 
-/* A client measures its own recording, not the connection: it may be over the limit by this. */
-#define DURATION_GRACE_MS 60000
-
 void intake_drop_provisional(struct intake *i)
 {
 	if (!i->is_provisional)
@@ -44,14 +41,9 @@ void intake_detach(struct intake *i, bool at_once)
 	intake_settle(i);
 }
 
-/* The recording reached a limit of its environment: what came is saved, truncated. */
-static void end_by_limit(struct intake *i, const char *code)
+static void heard(struct intake *i)
 {
-	i->limit_code = code;
-	intake_set_state(i, INTAKE_SAVING);
-	i->want.end = true;
-	i->want.save = true;
-	i->want.how = (struct turn_save){.stop = "limit", .is_recovered = true, .is_truncated = true};
+	i->heard_us = clock_monotonic_us();
 }
 
 int intake_give(struct intake *i, uint64_t offset, struct chunks *bytes, struct error *e)
@@ -69,14 +61,17 @@ int intake_give(struct intake *i, uint64_t offset, struct chunks *bytes, struct 
 	if (offset > i->received)
 		return error_set(e, ERR_CONFLICT, "the bytes from %llu to %llu are missing",
 				 (unsigned long long)i->received, (unsigned long long)offset);
+	heard(i);
+	if (i->paused_us)
+		i->opened_us += i->heard_us - i->paused_us;
+	i->paused_us = 0;
 	chunks_skip(bytes, pool, MIN(i->received - offset, bytes->bytes));
 	uint64_t room = i->max_bytes > i->received ? i->max_bytes - i->received : 0;
 	if (bytes->bytes > room) {
 		chunks_cut(bytes, pool, room);
-		end_by_limit(i, "too-large");
-	} else if (!i->is_upload &&
-		   clock_monotonic_us() - i->opened_us > (int64_t)(i->max_duration_ms + DURATION_GRACE_MS) * 1000) {
-		end_by_limit(i, "too-long");
+		intake_end_by_limit(i, "too-large");
+	} else if (intake_is_too_long(i)) {
+		intake_end_by_limit(i, "too-long");
 	}
 	i->received += bytes->bytes;
 	chunks_join(&i->queue, bytes, pool);
@@ -122,8 +117,11 @@ enum intake_state intake_state(const struct intake *i)
 
 void intake_pause(struct intake *i)
 {
-	if (i->state == INTAKE_RECEIVING)
+	heard(i);
+	if (i->state == INTAKE_RECEIVING) {
 		i->want.end = true;
+		i->paused_us = i->heard_us;
+	}
 	intake_settle(i);
 }
 
@@ -137,6 +135,7 @@ static void release(struct intake *i)
 
 void intake_stop(struct intake *i, const struct intake_total *t)
 {
+	heard(i);
 	if (i->state == INTAKE_RECEIVING) {
 		intake_set_state(i, INTAKE_STOPPED);
 		i->want.end = true;

@@ -17,6 +17,7 @@ struct intakes {
 	bool draining;
 	struct intake *buckets[INTAKE_BUCKETS];
 	struct metric *saved, *failures;
+	struct loop_timer *limits_timer, *grace_timer;
 	struct metric_series *bytes, *flushes;
 };
 
@@ -43,7 +44,10 @@ struct intake {
 	bool is_provisional; /* what the connection brings is, from `provisional_from` on */
 	uint64_t provisional_from;
 	struct intake_upload upload; /* by tus */
-	int64_t opened_us;	     /* monotonic */
+	int64_t max_idle_ms;	     /* 0: none */
+	int64_t opened_us;	     /* monotonic, as all here; pauses are not counted */
+	int64_t paused_us;	     /* since when nothing is recorded; 0: it is */
+	int64_t heard_us;	     /* when the connection last brought bytes or a message */
 
 	/* its claim of room */
 	bool has_declared;
@@ -94,7 +98,19 @@ void intake_fail(struct intake *i, const char *code, const char *message, bool r
 /* The connection goes: what it brought provisionally is dropped. */
 void intake_drop_provisional(struct intake *i);
 
+/* The recording reached a limit of its environment: what came is saved, truncated. */
+void intake_end_by_limit(struct intake *i, const char *code);
+bool intake_is_too_long(const struct intake *i);
+
 /* Timers. */
+void intakes_look_at_limits(void *intakes);
+void intakes_grace_over(void *intakes);
+
+/* Whether something was asked for or came that no turn has done yet. */
+bool intake_has_work(const struct intake *i);
+
+/* During a stop: what was to be finished here is. */
+void intake_finished_in_drain(struct intake *i);
 void intake_flush_due(void *arg);
 void intake_wait_over(void *arg);
 

@@ -46,6 +46,13 @@ int intakes_new(const struct intakes_options *o, struct intakes **ret, struct er
 			       s);
 	metrics_gauge_function(o->metrics, "rushes_ingest_waiting_bytes", "Buffers that wait to be sealed and written.",
 			       waiting_of, s);
+	if (loop_timer_new(o->loop, intakes_look_at_limits, s, &s->limits_timer) < 0 ||
+	    loop_timer_new(o->loop, intakes_grace_over, s, &s->grace_timer) < 0) {
+		loop_timer_free(s->limits_timer);
+		free(s);
+		return error_nomem(e);
+	}
+	intakes_look_at_limits(s);
 	*ret = s;
 	return 0;
 }
@@ -54,6 +61,8 @@ void intakes_free(struct intakes *s)
 {
 	if (!s)
 		return;
+	loop_timer_free(s->limits_timer);
+	loop_timer_free(s->grace_timer);
 	for (unsigned b = 0; b < INTAKE_BUCKETS; b++) {
 		while (s->buckets[b]) {
 			struct intake *i = s->buckets[b];
@@ -207,6 +216,7 @@ int intake_attach(struct intakes *s, const struct intake_start *start, const str
 	i->callbacks = *c;
 	i->arg = arg;
 	i->attached = true;
+	i->heard_us = clock_monotonic_us();
 	i->at_once = false;
 	if (i->lingering)
 		loop_timer_cancel(i->wait_timer);
@@ -221,25 +231,6 @@ int intake_attach(struct intakes *s, const struct intake_start *start, const str
 	i->busy--;
 	intake_settle(i);
 	return 0;
-}
-
-void intakes_drain(struct intakes *s)
-{
-	s->draining = true;
-	for (unsigned b = 0; b < INTAKE_BUCKETS; b++) {
-		struct intake *next;
-		for (struct intake *i = s->buckets[b]; i; i = next) {
-			next = i->next;
-			i->busy++;
-			i->lingering = false;
-			i->waiting = false;
-			/* a save that runs is finished: its client waits for it */
-			if (i->state != INTAKE_SAVING && i->state != INTAKE_DISCARDING && i->state != INTAKE_ENDED)
-				intake_fail(i, "draining", "this node is stopping: connect again", true);
-			i->busy--;
-			intake_settle(i);
-		}
-	}
 }
 
 size_t intakes_attached(struct intakes *s, bool only_saved, struct uuid *ret, size_t max)

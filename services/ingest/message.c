@@ -1,5 +1,6 @@
 #include "message.h"
 
+#include "base/hex.h"
 #include "crypto/digest.h"
 
 #include <assert.h>
@@ -14,6 +15,7 @@
 #define NAME_CHARS     500
 #define TOKEN_CHARS    4096
 #define CRC_CHARS      8
+#define SHA256_CHARS   (2 * SHA256_BYTES)
 
 /* Largest number that JSON carries exactly. */
 #define NUMBER_MAX ((uint64_t)1 << 53)
@@ -22,7 +24,7 @@ static const char *const type_names[] = {"token", "start", "pause", "stop", "sen
 
 struct fields {
 	const char *type;
-	char *token, *mime, *source, *referrer, *file_name, *crc32;
+	char *token, *mime, *source, *referrer, *file_name, *crc32, *sha256;
 	json_t *devices;
 	struct uuid take, replaces;
 	uint64_t bytes;
@@ -42,6 +44,7 @@ static const struct json_field message_fields[] = {
     TEXT(referrer, REFERRER_CHARS),
     TEXT(file_name, NAME_CHARS),
     TEXT(crc32, CRC_CHARS),
+    TEXT(sha256, SHA256_CHARS),
     {"devices", JSON_FIELD_OBJECT, false, 0, 0, NULL, offsetof(struct fields, devices), 0},
     {"take", JSON_FIELD_UUID, false, 0, 0, NULL, offsetof(struct fields, take), offsetof(struct fields, has_take)},
     {"replaces", JSON_FIELD_UUID, false, 0, 0, NULL, offsetof(struct fields, replaces), 0},
@@ -108,11 +111,14 @@ int message_read(const char *text, size_t n, struct message *ret, struct error *
 		r = error_set(e, ERR_REJECT, "start: the member take is missing");
 	else if (f.crc32 && !crc_of(f.crc32, &m.crc32))
 		r = error_set(e, ERR_REJECT, "crc32 is not 8 hexadecimal digits");
+	else if (f.sha256 && !hex_decode(f.sha256, m.sha256, sizeof(m.sha256)))
+		r = error_set(e, ERR_REJECT, "sha256 is not 64 hexadecimal digits");
 	if (r < 0) {
 		json_read_done(message_fields, &f);
 		return r;
 	}
 	m.has_crc = f.crc32 != NULL;
+	m.has_sha256 = f.sha256 != NULL;
 	m.token = TAKE_PTR(f.token);
 	m.mime = TAKE_PTR(f.mime);
 	m.source = TAKE_PTR(f.source);

@@ -35,17 +35,18 @@ enum message_type {
 /* What a message says; texts are the message's. Absent texts are NULL, absent objects too. */
 struct message {
 	enum message_type type;
-	char *token;		 /* token */
-	struct uuid take;	 /* start */
-	char *mime;		 /* start */
-	char *source;		 /* start: "screen", "camera", "microphone" */
-	json_t *devices;	 /* start */
-	char *referrer;		 /* start */
-	char *file_name;	 /* start */
-	struct uuid replaces;	 /* start; zero: nothing */
-	bool has_bytes, has_crc; /* stop */
+	char *token;			     /* token */
+	struct uuid take;		     /* start */
+	char *mime;			     /* start */
+	char *source;			     /* start: "screen", "camera", "microphone" */
+	json_t *devices;		     /* start */
+	char *referrer;			     /* start */
+	char *file_name;		     /* start */
+	struct uuid replaces;		     /* start; zero: nothing */
+	bool has_bytes, has_crc, has_sha256; /* stop */
 	uint64_t bytes;
-	uint32_t crc32; /* of the whole take */
+	uint32_t crc32; /* of the whole take, as the next */
+	uint8_t sha256[32];
 };
 
 /* Reads one text frame. ERR_REJECT says what is wrong with it, ERR_NOTFOUND: there is no such type. Unknown members are

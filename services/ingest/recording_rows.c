@@ -18,7 +18,8 @@ int recording_row_open(struct db_pool *p, const struct turn *t, struct turn_open
 {
 	static const struct db_statement st = {
 	    "recording_open",
-	    "SELECT verdict, reason, max_bytes, max_duration_ms, send_on_stop, bytes FROM rushes.recording_open("
+	    "SELECT verdict, reason, max_bytes, max_duration_ms, send_on_stop, bytes, max_idle_ms FROM "
+	    "rushes.recording_open("
 	    "$1::uuid, $2::uuid, $3::uuid, $4, $5, $6, $7::jsonb, $8, $9, $10::uuid, $11)",
 	    11};
 	char recording[UUID_TEXT_BYTES], account[UUID_TEXT_BYTES], session[UUID_TEXT_BYTES], replaces[UUID_TEXT_BYTES];
@@ -46,6 +47,7 @@ int recording_row_open(struct db_pool *p, const struct turn *t, struct turn_open
 	const char *verdict = db_text(rows, 0, 0);
 	*ret = (struct turn_opening){.max_bytes = (uint64_t)db_int(rows, 0, 2),
 				     .max_duration_ms = (uint64_t)db_int(rows, 0, 3),
+				     .max_idle_ms = db_int(rows, 0, 6),
 				     .send_on_stop = db_bool(rows, 0, 4),
 				     .offset = (uint64_t)db_int(rows, 0, 5),
 				     .is_finished = strcmp(verdict, "finished") == 0};

@@ -10,6 +10,9 @@
 /* How long a connection whose bytes found no buffer waits before it looks again. */
 #define POOL_WAIT_MS 20
 
+/* How long a page that was admitted may take to begin. */
+#define START_WAIT_MS 600000
+
 enum stream_state {
 	STREAM_TOKEN,	/* waits for the token */
 	STREAM_START,	/* admitted: waits for `start` */
@@ -157,7 +160,7 @@ static void admit(struct stream *s, const char *token)
 		refuse(s, code, e.text, false);
 		return;
 	}
-	loop_timer_cancel(s->timer);
+	loop_timer_set(s->timer, START_WAIT_MS);
 	s->state = STREAM_START;
 }
 
@@ -189,6 +192,7 @@ static void start(struct stream *s, const struct message *m)
 	start.file_name = m->file_name;
 	start.replaces = m->replaces;
 	s->state = STREAM_OPENING;
+	loop_timer_cancel(s->timer);
 	int r = message_recording(&s->token.session, &m->take, &start.recording, &e);
 	if (r == 0)
 		r = intake_attach(s->g->intakes, &start, &intake_callbacks, s, &s->intake, &e);
@@ -201,10 +205,12 @@ static void start(struct stream *s, const struct message *m)
 
 static void stop(struct stream *s, const struct message *m)
 {
-	const struct intake_total total = {.has_bytes = m->has_bytes,
-					   .has_crc = m->has_crc,
-					   .bytes = m->bytes,
-					   .crc32 = m->crc32};
+	struct intake_total total = {.has_bytes = m->has_bytes,
+				     .has_crc = m->has_crc,
+				     .has_sha256 = m->has_sha256,
+				     .bytes = m->bytes,
+				     .crc32 = m->crc32};
+	memcpy(total.sha256, m->sha256, sizeof(total.sha256));
 	intake_stop(s->intake, &total);
 }
 
@@ -335,12 +341,14 @@ static void on_end(struct websocket *ws, int code, void *arg)
 	free(s);
 }
 
-/* Nobody said who they are, or a pause for want of buffers is over. */
+/* Nobody said who they are or what they want, or a pause for want of buffers is over. */
 static void on_timer(void *arg)
 {
 	struct stream *s = arg;
 	if (s->state == STREAM_TOKEN)
 		refuse(s, "token-timeout", "no token came", false);
+	else if (s->state == STREAM_START)
+		refuse(s, "idle", "no start came", true);
 	else if (s->state != STREAM_RUNNING || slab_has_spare(s->g->chunks))
 		websocket_resume(s->ws);
 	else

@@ -17,6 +17,7 @@ struct turn_opening {
 	bool send_on_stop;
 	uint64_t offset;
 	uint64_t max_bytes, max_duration_ms;
+	int64_t max_idle_ms;	     /* 0: none */
 	char refused[64];	     /* the reason, or "" */
 	struct intake_upload upload; /* by tus: metadata is owned */
 };

@@ -42,8 +42,16 @@ static void a_stop_may_say_the_total(void **state)
 	assert_int_equal(m.bytes, 70000);
 	assert_int_equal(m.crc32, 0xcbf43926);
 	message_done(&m);
+	assert_int_equal(read_text("{\"type\":\"stop\",\"sha256\":"
+				   "\"00112233445566778899AABBCCDDEEFF00112233445566778899aabbccddeeff\"}",
+				   &m, &e),
+			 0);
+	assert_true(m.has_sha256 && !m.has_bytes && !m.has_crc);
+	assert_int_equal(m.sha256[1], 0x11);
+	assert_int_equal(m.sha256[31], 0xff);
+	message_done(&m);
 	assert_int_equal(read_text("{\"type\":\"stop\"}", &m, &e), 0);
-	assert_false(m.has_bytes || m.has_crc);
+	assert_false(m.has_bytes || m.has_crc || m.has_sha256);
 	message_done(&m);
 }
 
@@ -65,6 +73,9 @@ static void wrong_messages_are_refused(void **state)
 	    {"{\"type\":\"token\"}", ERR_REJECT},
 	    {"{\"type\":\"stop\",\"bytes\":-1}", ERR_REJECT},
 	    {"{\"type\":\"stop\",\"crc32\":\"12\"}", ERR_REJECT},
+	    {"{\"type\":\"stop\",\"sha256\":\"ab\"}", ERR_REJECT},
+	    {"{\"type\":\"stop\",\"sha256\":\"xyxyxyxyxyxyxyxyxyxyxyxyxyxyxyxyxyxyxyxyxyxyxyxyxyxyxyxyxyxyxyxy\"}",
+	     ERR_REJECT},
 	    {"{\"type\":\"stop\",\"crc32\":\"xyzxyzxy\"}", ERR_REJECT},
 	    {"{\"type\":\"send\",\"type\":\"send\"}", ERR_REJECT},
 	};
