@@ -18,12 +18,27 @@ create table rushes.installation (
 	zone text not null default 'Europe/Bucharest',
 	-- `restoring`: a restored database that has not been reconciled with the ledger; every service refuses to work
 	state text not null default 'open' check (state in ('open', 'restoring')),
+	-- the incarnation of the database that the gate was opened for, and the start of the server that it was compared in;
+	-- 0090_gate.sql tells what these are
+	system_identifier bigint,
+	timeline text,
+	database_oid oid,
+	relation_oid oid,
+	server_start timestamptz,
+	-- the server's start after which somebody outside confirmed that the database is not older than what they saw
+	witnessed_start timestamptz,
+	-- whether commits wait for a standby
+	is_synchronous boolean not null default false,
+	restoring_since timestamptz,
+	restoring_cause text check (restoring_cause in ('timeline', 'dump', 'witness', 'ledger-target', 'person')),
+	restoring_why text,
 	created_at timestamptz not null default rushes.rushes_now()
 );
 insert into rushes.installation default values;
 
 -- Refuses with a class that libcommon/store maps to its error codes:
--- RU001 conflict or fenced, RU002 not found, RU003 no right, RU004 being deleted or cancelled, RU005 wrong input.
+-- RU001 conflict or fenced, RU002 not found, RU003 no right, RU004 being deleted or cancelled, RU005 wrong input, RU006 the
+-- database was restored and is not reconciled.
 create function rushes.refuse(p_class text, p_message text) returns void
 	language plpgsql
 	as $$

@@ -165,6 +165,13 @@ create table rushes.node (
 	free_bytes bigint not null default 0,
 	registered_at timestamptz not null default rushes.rushes_now(),
 	beat_at timestamptz not null default rushes.rushes_now(),
+	-- what the spool's own memory is compared with: beats so far, null: take over what it says (0090_gate.sql)
+	beats bigint default 0,
+	-- while restoring: when it beat last, whether it has seen more beats than there are here, when its files were counted
+	witnessed_at timestamptz,
+	is_ahead boolean not null default false,
+	inventory_at timestamptz,
+	retired_at timestamptz,
 	unique (id, region)
 ) with (fillfactor = 70);
 

@@ -309,7 +309,8 @@ begin
 		return;
 	end if;
 	perform rushes.add_ledger('decided', c.account, c.recording, c.id, p_rule, rushes.copy_place(c),
-		jsonb_build_object('due_at', c.due_at));
+		jsonb_build_object('due_at', c.due_at)
+		|| case when c.target is null then '{}' else jsonb_build_object('location', c.location) end);
 	if c.target is not null then
 		insert into rushes.job (kind, account, region, recording, file_kind, target, copy, trace)
 		select 'delete', c.account, c.region, c.recording, c.kind, c.target, c.id, r.trace
@@ -454,7 +455,27 @@ create function rushes.copies_going(p_node uuid, p_limit integer)
 	where c.node = p_node and c.state = 'going' order by c.going_at limit p_limit
 $$;
 
--- Ends a deletion when nothing that we hold is left: tombstone and ledger; the event follows when the entry is sealed. The recording is locked by the caller.
+-- What is left of a recording that is completely removed: id and times. Returns how many delivered copies stay with the client.
+create function rushes.recording_tombstone(p_recording uuid) returns integer
+	language plpgsql
+	as $$
+declare
+	v_released integer;
+begin
+	delete from rushes.copy where recording = p_recording;
+	get diagnostics v_released = row_count;
+	delete from rushes.file where recording = p_recording;
+	delete from rushes.segment where recording = p_recording;
+	update rushes.recording
+	set mime = null, bytes = null, sha256 = null, expected_sha256 = null, link = null, session = null, trace = null,
+	    replaces = null, personal_due_at = null, deleted_at = rushes.rushes_now()
+	where id = p_recording;
+	perform rushes.set_recording_state(p_recording, 'deleted');
+	return v_released;
+end $$;
+
+-- Ends a deletion when nothing that we hold is left: tombstone and ledger; the event follows when the entry is sealed. The
+-- recording is locked by the caller.
 create function rushes.recording_try_complete(p_recording uuid) returns void
 	language plpgsql
 	as $$
@@ -468,15 +489,7 @@ begin
 	   or exists (select from rushes.recording_personal p where p.recording = p_recording) then
 		return;
 	end if;
-	delete from rushes.copy where recording = p_recording;
-	get diagnostics v_released = row_count;
-	delete from rushes.file where recording = p_recording;
-	delete from rushes.segment where recording = p_recording;
-	update rushes.recording
-	set mime = null, bytes = null, sha256 = null, expected_sha256 = null, link = null, session = null, trace = null,
-	    replaces = null, personal_due_at = null, deleted_at = rushes.rushes_now()
-	where id = p_recording;
-	perform rushes.set_recording_state(p_recording, 'deleted');
+	v_released := rushes.recording_tombstone(p_recording);
 	perform rushes.add_ledger('complete', r.account, p_recording, null, r.delete_rule, null,
 		jsonb_build_object('decided_at', r.deleting_at, 'left_with_the_client', v_released));
 end $$;
@@ -642,18 +655,26 @@ create function rushes.deletion_overdue(p_age interval)
 	where r.state = 'deleting' and r.deleting_at < rushes.rushes_now() - p_age
 $$;
 
--- What PostgreSQL knows of a file on a spool, by the copy that its header names: `known`, `gone` (ledger, or its recording is
--- deleted or going), `lost-row` (neither tables nor ledger know a copy that a sealed header names).
-create function rushes.spool_file_fate(p_node uuid, p_copy uuid, p_recording uuid) returns text
-	language sql stable security definer
-	set search_path = rushes, pg_temp
+-- What PostgreSQL knows of a file on a spool, by the copy that its header names: `known`, `gone` (by the ledger, or its
+-- recording is deleted), `lost-row` (neither tables nor ledger know a copy that a sealed header names).
+create function rushes.file_fate(p_node uuid, p_copy uuid, p_recording uuid) returns text
+	language sql stable
 	as $$
 	select case
 		when exists (select from rushes.copy c where c.id = p_copy and c.node = p_node) then 'known'
 		when exists (select from rushes.ledger l where l.copy = p_copy and l.kind = 'gone') then 'gone'
 		when exists (select from rushes.recording r where r.id = p_recording and r.state = 'deleted') then 'gone'
+		-- decided, but its rows were lost when the database was restored: nobody else can end it
+		when not exists (select from rushes.recording r where r.id = p_recording)
+		 and exists (select from rushes.ledger l
+			     where l.recording = p_recording and l.kind = 'decided' and l.copy is null and l.place is null) then 'gone'
 		else 'lost-row' end
 $$;
+
+create function rushes.spool_file_fate(p_node uuid, p_copy uuid, p_recording uuid) returns text
+	language sql stable security definer
+	set search_path = rushes, pg_temp
+	as $$ select rushes.file_fate(p_node, p_copy, p_recording) $$;
 
 -- A spool file without a sealed header: remembered at the first answer that nobody knows it; true when its 6 hours are over.
 create function rushes.unknown_file_seen(p_node uuid, p_name text) returns boolean

@@ -379,12 +379,6 @@ begin
 	return rushes.recording_delete(p_id, 'deleted-by-api', p_actor, p_reason);
 end $$;
 
--- Whether a service may work: the schema's state, and the database's clock for the brakes.
-create function rushes.service_gate() returns table (state text, now timestamptz)
-	language sql stable security definer
-	set search_path = rushes, pg_temp
-	as $$ select i.state, clock_timestamp() from rushes.installation i $$;
-
 -- Links, sessions and requester's data 30 days after expiry: linkgen's slice.
 create function rushes.link_sweep(p_limit integer) returns integer
 	language plpgsql security definer

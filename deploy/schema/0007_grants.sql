@@ -3,7 +3,7 @@
 
 grant usage on schema rushes to rushes_ingest, rushes_linkgen, rushes_transcoder, rushes_pusher, rushes_janitor, rushes_ctl;
 
-grant execute on function rushes.rushes_now(), rushes.service_gate() to
+grant execute on function rushes.rushes_now() to
 	rushes_ingest, rushes_linkgen, rushes_transcoder, rushes_pusher, rushes_janitor, rushes_ctl;
 
 -- the outbox's and publishers' leases are taken by whoever runs the kind

@@ -5,7 +5,7 @@
  * Errors carry the statement's name, the SQLSTATE and the server's primary message, never a parameter: messages of
  * class 22 (data exception) quote values and are left out. Classes of SQLSTATE → struct error:
  *
- *   08xxx, connection lost, time limit, 0A000, 25006, 26000, 40001, 40P01, 53xxx, 55P03, 57xxx → ERR_RETRY
+ *   08xxx, connection lost, time limit, 0A000, 25006, 26000, 40001, 40P01, 53xxx, 55P03, 57xxx, RU006 → ERR_RETRY
  *   23505, RU001 → ERR_CONFLICT    42501, RU003 → ERR_DENIED    RU002, P0002 → ERR_NOTFOUND
  *   RU004 → ERR_CANCELLED          22xxx, 23xxx, RU005 → ERR_REJECT     the rest → ERR_FATAL
  *

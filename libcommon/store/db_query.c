@@ -19,12 +19,27 @@ int db_sqlstate_to_code(const char *sqlstate)
 		const char *prefix; /* the first that fits counts */
 		int code;
 	} classes[] = {
-	    {"RU001", ERR_CONFLICT}, {"RU002", ERR_NOTFOUND}, {"RU003", ERR_DENIED}, {"RU004", ERR_CANCELLED},
-	    {"RU005", ERR_REJECT},   {"23505", ERR_CONFLICT}, {"42501", ERR_DENIED}, {"P0002", ERR_NOTFOUND},
-	    {"0A000", ERR_RETRY}, /* a cached plan that a migration outdated; the connection is replaced */
-	    {"08", ERR_RETRY},	     {"25006", ERR_RETRY},    {"26000", ERR_RETRY},  {"40001", ERR_RETRY},
-	    {"40P01", ERR_RETRY},    {"53", ERR_RETRY},	      {"55P03", ERR_RETRY},  {"57", ERR_RETRY},
-	    {"22", ERR_REJECT},	     {"23", ERR_REJECT},
+	    {"RU001", ERR_CONFLICT},
+	    {"RU002", ERR_NOTFOUND},
+	    {"RU003", ERR_DENIED},
+	    {"RU004", ERR_CANCELLED},
+	    {"RU005", ERR_REJECT},
+	    {"RU006", ERR_RETRY},
+	    {"23505", ERR_CONFLICT},
+	    {"42501", ERR_DENIED},
+	    {"P0002", ERR_NOTFOUND},
+	    /* a cached plan that a migration outdated; the connection is replaced */
+	    {"0A000", ERR_RETRY},
+	    {"08", ERR_RETRY},
+	    {"25006", ERR_RETRY},
+	    {"26000", ERR_RETRY},
+	    {"40001", ERR_RETRY},
+	    {"40P01", ERR_RETRY},
+	    {"53", ERR_RETRY},
+	    {"55P03", ERR_RETRY},
+	    {"57", ERR_RETRY},
+	    {"22", ERR_REJECT},
+	    {"23", ERR_REJECT},
 	};
 	for (size_t i = 0; i < ARRAY_SIZE(classes); i++)
 		if (strncmp(sqlstate, classes[i].prefix, strlen(classes[i].prefix)) == 0)
