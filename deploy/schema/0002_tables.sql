@@ -267,6 +267,9 @@ create table rushes.segment (
 	provisional boolean not null default false,
 	opened_at timestamptz not null default rushes.rushes_now(),
 	closed_at timestamptz,
+	-- of the take, what a client that went on elsewhere said was acknowledged to it, while this segment stayed open on a node
+	-- that did not answer
+	acked bigint check (acked >= 0),
 	primary key (recording, number)
 );
 create index segment_open on rushes.segment (node) where state = 'open';
@@ -344,7 +347,12 @@ create table rushes.job (
 	attempt integer not null default 0,
 	-- 13 at most
 	failures integer not null default 0,
+	-- claims that were given back and cost nothing
+	spared integer not null default 0,
+	-- infinity: a copy job whose recording is still open
 	next_attempt_at timestamptz not null default rushes.rushes_now(),
+	-- a copy job whose recording is still open may be claimed early, by a follower, from then on
+	early_at timestamptz not null default rushes.rushes_now(),
 	-- <service>/<name>#<process>
 	worker text,
 	lease_until timestamptz,

@@ -86,17 +86,46 @@ create function rushes.node_silence() returns interval
 	language sql immutable
 	as $$ select interval '30 s' $$;
 
--- Whether every spool that the job needs beats.
+create function rushes.node_is_silent(p_node uuid) returns boolean
+	language sql stable
+	as $$ select beat_at < rushes.rushes_now() - rushes.node_silence() from rushes.node where id = p_node $$;
+
+-- Up to where closed segments cover a recording from its beginning without a gap; p_answering: those on silent nodes left
+-- out. A segment begins where the covered bytes ended when it was opened, so beginnings never decrease.
+create function rushes.covered_end(p_recording uuid, p_answering boolean default false) returns bigint
+	language plpgsql stable
+	as $$
+declare
+	v_end bigint := 0;
+	g record;
+begin
+	for g in select s.start_offset, s.bytes from rushes.segment s
+		 where s.recording = p_recording and s.state = 'closed' and s.bytes > 0
+		   and not (p_answering and rushes.node_is_silent(s.node))
+		 order by s.start_offset, s.number
+	loop
+		exit when g.start_offset > v_end;
+		v_end := greatest(v_end, g.start_offset + g.bytes);
+	end loop;
+	return v_end;
+end $$;
+
+-- Whether the spools that the job cannot do without beat. A copy needs those whose segments no other spool has.
 create function rushes.nodes_beat(p_job rushes.job) returns boolean
 	language sql stable
 	as $$
-	select not exists (
-		select from rushes.node n
-		where n.beat_at < rushes.rushes_now() - rushes.node_silence()
-		  and (n.id = p_job.node
-		       or (p_job.kind = 'copy' and n.id in (
-				select c.node from rushes.copy c
-				where c.recording = p_job.recording and c.segment is not null and c.state <> 'incoming'))))
+	select case when p_job.kind = 'copy' then
+		coalesce((select rushes.covered_end(r.id, true) >= r.bytes from rushes.recording r where r.id = p_job.recording), true)
+	else coalesce(not rushes.node_is_silent(p_job.node), true) end
+$$;
+
+-- Whether a follower may claim the job now: a copy job of a recording that is still open, with a segment to be pulled.
+create function rushes.may_follow(p_job rushes.job) returns boolean
+	language sql stable
+	as $$
+	select p_job.kind = 'copy' and p_job.next_attempt_at = 'infinity' and p_job.early_at <= rushes.rushes_now()
+		and exists (select from rushes.copy c where c.recording = p_job.recording and c.segment is not null
+			    and c.state = 'present' and not rushes.node_is_silent(c.node))
 $$;
 
 -- A push waits until the files before it, for the same target, have had their turn.
@@ -109,9 +138,11 @@ create function rushes.has_turn(p_job rushes.job) returns boolean
 		  and (o.state = 'running' or o.failures = 0))
 $$;
 
--- Claims the hinted job if it is due, else the next due one of the account with the fewest running. The lease runs for
--- p_lease. Returns no row when there is nothing to do.
-create function rushes.job_claim(p_hint uuid, p_kind text, p_region text, p_worker text, p_node uuid, p_lease interval)
+-- Claims the hinted job if it is due, else the next due one of the account with the fewest running. With p_early also copy
+-- jobs of recordings that are still open, when nothing is due; without p_due only those. The lease runs for p_lease. Returns no
+-- row when there is nothing to do.
+create function rushes.job_claim(p_hint uuid, p_kind text, p_region text, p_worker text, p_node uuid, p_lease interval,
+				 p_due boolean default true, p_early boolean default false)
 	returns setof rushes.job
 	language plpgsql security definer
 	set search_path = rushes, pg_temp
@@ -124,7 +155,8 @@ begin
 	if p_hint is not null then
 		select j.id into v_id from rushes.job j
 		where j.id = p_hint and j.kind = p_kind and j.region = p_region and j.state = 'queued'
-		  and j.next_attempt_at <= v_now and (p_kind <> 'convert' or j.node = p_node)
+		  and ((p_due and j.next_attempt_at <= v_now) or (p_early and rushes.may_follow(j)))
+		  and (p_kind <> 'convert' or j.node = p_node)
 		  and rushes.has_turn(j) and rushes.nodes_beat(j)
 		for update skip locked;
 	end if;
@@ -139,7 +171,7 @@ begin
 			from account_due a where a.account is not null
 		), running as (
 			select j.account, count(*) as n from rushes.job j
-			where j.state = 'running' and j.kind = p_kind group by j.account
+			where j.state = 'running' and j.kind = p_kind and j.next_attempt_at < 'infinity' group by j.account
 		), candidate as (
 			select d.id, d.next_attempt_at, d.rank, coalesce(r.n, 0) as n
 			from account_due a
@@ -147,14 +179,15 @@ begin
 			cross join lateral (
 				select j.id, j.next_attempt_at, j.rank from rushes.job j
 				where j.kind = p_kind and j.state = 'queued' and j.account = a.account and j.region = p_region
-				  and j.next_attempt_at <= v_now and (p_kind <> 'convert' or j.node = p_node)
+				  and ((p_due and j.next_attempt_at <= v_now) or (p_early and rushes.may_follow(j)))
+				  and (p_kind <> 'convert' or j.node = p_node)
 				  and rushes.has_turn(j) and rushes.nodes_beat(j)
 				order by j.next_attempt_at, j.rank limit 4) d
 			where a.account is not null
 		)
 		select j.id into v_id from rushes.job j join candidate c on c.id = j.id
-		where j.state = 'queued' and j.next_attempt_at <= v_now
-		order by c.n, c.next_attempt_at, c.rank, j.id
+		where j.state = 'queued' and j.next_attempt_at = c.next_attempt_at
+		order by c.next_attempt_at = 'infinity', c.n, c.next_attempt_at, c.rank, j.id
 		limit 1
 		for update of j skip locked;
 	end if;
@@ -187,6 +220,19 @@ begin
 	returning j.id;
 end $$;
 
+-- Queues a locked job again without cost; an early claim may be made again after p_wait.
+create function rushes.job_spared_locked(p_job rushes.job, p_outcome text, p_error text, p_wait interval) returns void
+	language plpgsql
+	as $$
+begin
+	update rushes.job
+	set state = 'queued', worker = null, lease_until = null, spared = spared + 1, early_at = rushes.rushes_now() + p_wait
+	where id = p_job.id;
+	insert into rushes.attempt (day, job, recording, number, worker, started_at, ended_at, outcome, error)
+	values ((rushes.rushes_now() at time zone 'UTC')::date, p_job.id, p_job.recording, p_job.attempt, p_job.worker,
+		p_job.started_at, rushes.rushes_now(), p_outcome, p_error);
+end $$;
+
 -- Gives a claimed job back without cost: the worker leaves, or found that it is not its turn.
 create function rushes.job_hand_back(p_job uuid, p_attempt integer, p_reason text) returns void
 	language plpgsql security definer
@@ -195,10 +241,7 @@ create function rushes.job_hand_back(p_job uuid, p_attempt integer, p_reason tex
 declare
 	v_job rushes.job := rushes.lock_attempt(p_job, p_attempt);
 begin
-	update rushes.job set state = 'queued', worker = null, lease_until = null where id = v_job.id;
-	insert into rushes.attempt (day, job, recording, number, worker, started_at, ended_at, outcome, error)
-	values ((rushes.rushes_now() at time zone 'UTC')::date, v_job.id, v_job.recording, v_job.attempt, v_job.worker,
-		v_job.started_at, rushes.rushes_now(), 'handed-back', p_reason);
+	perform rushes.job_spared_locked(v_job, 'handed-back', p_reason, interval '0');
 end $$;
 
 -- What follows when nothing more is tried.
@@ -261,6 +304,11 @@ begin
 	return query select 'queued'::text, v_now + v_wait;
 end $$;
 
+-- How long a copy job that a follower had to leave is not followed again.
+create function rushes.early_wait() returns interval
+	language sql immutable
+	as $$ select interval '10 s' $$;
+
 -- The attempt failed. p_class: error class in words; p_never: complete and intact input that can never work.
 create function rushes.job_failed(p_job uuid, p_attempt integer, p_class text, p_error text, p_never boolean)
 	returns table (state text, next_attempt_at timestamptz)
@@ -271,6 +319,12 @@ create function rushes.job_failed(p_job uuid, p_attempt integer, p_class text, p
 declare
 	v_job rushes.job := rushes.lock_attempt(p_job, p_attempt);
 begin
+	-- a follower that leaves before there is anything to copy has not failed
+	if v_job.next_attempt_at = 'infinity' then
+		perform rushes.job_spared_locked(v_job, 'handed-back', left(p_error, 2000), rushes.early_wait());
+		return query select 'queued'::text, v_job.next_attempt_at;
+		return;
+	end if;
 	return query select * from rushes.job_failed_locked(v_job, 'failed', left(p_class, 32), left(p_error, 2000), p_never);
 end $$;
 
@@ -285,7 +339,11 @@ create function rushes.job_abandoned_locked(p_job rushes.job, p_error text) retu
 	language plpgsql
 	as $$
 begin
-	if p_job.attempt - p_job.failures > rushes.free_abandonments() then
+	if p_job.next_attempt_at = 'infinity' then
+		perform rushes.job_spared_locked(p_job, 'lease-expired', p_error, interval '0');
+		return;
+	end if;
+	if p_job.attempt - p_job.failures - p_job.spared > rushes.free_abandonments() then
 		perform rushes.job_failed_locked(p_job, 'lease-expired', 'retry', p_error, false);
 		return;
 	end if;

@@ -103,16 +103,19 @@ begin
 	reconnect_window_ms := extract(epoch from e.reconnect_window) * 1000;
 	send_on_stop := e.send_on_stop;
 	broken_off := e.broken_off;
-	bytes := coalesce(r.bytes, (select max(g.start_offset + g.bytes) from rushes.segment g
-				    where g.recording = r.id and g.state = 'closed'), 0);
+	bytes := coalesce(r.bytes, rushes.covered_end(r.id));
 	return next;
 end $$;
 
--- Raises the epoch: from now on only this caller may add a segment. Returns the new epoch, the next segment's number, and the
--- segments that are still open, with their owners, who must close them first.
-create function rushes.segment_prepare(p_recording uuid, p_session uuid)
-	returns table (epoch integer, next_number integer, open_number integer, open_node uuid, open_copy uuid,
-		       open_start bigint, closed_end bigint)
+-- Says where a recording goes on, and re-reads the right to. p_epoch null raises the epoch: from now on only this caller may add
+-- a segment. With the epoch that it raised before, the caller asks again: refused when a newer one was raised. p_acked: what
+-- the client says was acknowledged to it; null: it doesn't say.
+-- Returns the next segment's number and beginning; the segment that is still open on p_node, left by a crash; and the newest one
+-- that is open on another node, whose owner is to be asked first (fence) unless it is silent.
+create function rushes.segment_prepare(p_recording uuid, p_session uuid, p_node uuid default null, p_epoch integer default null,
+				       p_acked bigint default null)
+	returns table (epoch integer, next_number integer, closed_end bigint, open_number integer, open_copy uuid,
+		       owner uuid, owner_url text, owner_is_silent boolean)
 	language plpgsql security definer
 	set search_path = rushes, pg_temp
 	as $$
@@ -130,24 +133,64 @@ begin
 		perform rushes.refuse('RU004', format('recording %s is %s', p_recording, r.state));
 	elsif r.state <> 'open' then
 		perform rushes.refuse('RU001', format('recording %s is %s', p_recording, r.state));
+	elsif p_epoch <> r.stream_epoch then
+		perform rushes.refuse('RU001', format('recording %s: epoch %s is not the last one', p_recording, p_epoch));
 	end if;
 	select * into s from rushes.session where account = r.account and id = p_session;
 	v_reason := case when s.id is null then 'unknown-session' else rushes.session_refusal(s) end;
 	if v_reason <> '' then
 		perform rushes.refuse('RU003', v_reason);
 	end if;
-	update rushes.recording set stream_epoch = stream_epoch + 1, last_byte_at = rushes.rushes_now()
-	where id = p_recording returning stream_epoch into epoch;
-	select coalesce(max(g.number) + 1, 0), coalesce(max(g.start_offset + g.bytes) filter (where g.state = 'closed'), 0)
+	epoch := r.stream_epoch;
+	if p_epoch is null then
+		update rushes.recording set stream_epoch = stream_epoch + 1, last_byte_at = rushes.rushes_now()
+		where id = p_recording returning stream_epoch into epoch;
+		update rushes.segment g set acked = greatest(g.acked, p_acked)
+		where g.recording = p_recording and g.state = 'open' and g.node <> p_node and p_acked is not null;
+	end if;
+	select coalesce(max(g.number) + 1, 0), rushes.covered_end(p_recording)
 	into next_number, closed_end from rushes.segment g where g.recording = p_recording;
-	select g.number, g.node, c.id, g.start_offset into open_number, open_node, open_copy, open_start
-	from rushes.segment g left join rushes.copy c on c.recording = g.recording and c.segment = g.number
-	where g.recording = p_recording and g.state = 'open' order by g.number desc limit 1;
+	select g.number, c.id into open_number, open_copy
+	from rushes.segment g
+	join rushes.copy c on c.recording = g.recording and c.segment = g.number and c.state in ('incoming', 'present')
+	where g.recording = p_recording and g.state = 'open' and g.node = p_node order by g.number desc limit 1;
+	select n.id, n.peer_url, n.state = 'retired' or rushes.node_is_silent(n.id) into owner, owner_url, owner_is_silent
+	from rushes.segment g join rushes.node n on n.id = g.node
+	where g.recording = p_recording and g.state = 'open' and g.node <> p_node order by g.number desc limit 1;
+	return next;
+end $$;
+
+-- Whether a node is asked to let go of a recording by the one that raised p_epoch: refused when a newer epoch was raised, when
+-- the epoch is this node's own, or when the recording is not open any more. Returns the segment that is open on p_node, which
+-- it has to close, and where closed segments end.
+create function rushes.fence_check(p_recording uuid, p_node uuid, p_epoch integer)
+	returns table (open_number integer, open_copy uuid, closed_end bigint)
+	language plpgsql stable security definer
+	set search_path = rushes, pg_temp
+	as $$
+#variable_conflict use_column
+declare
+	r rushes.recording;
+begin
+	select * into r from rushes.recording where id = p_recording;
+	if not found then
+		perform rushes.refuse('RU002', format('recording %s does not exist', p_recording));
+	elsif r.state <> 'open' or r.stream_epoch <> p_epoch
+	      or exists (select from rushes.segment g
+			 where g.recording = p_recording and g.node = p_node and g.epoch = p_epoch) then
+		perform rushes.refuse('RU001', format('recording %s: epoch %s may not close its segment here', p_recording, p_epoch));
+	end if;
+	select g.number, c.id into open_number, open_copy
+	from rushes.segment g
+	join rushes.copy c on c.recording = g.recording and c.segment = g.number and c.state in ('incoming', 'present')
+	where g.recording = p_recording and g.state = 'open' and g.node = p_node order by g.number desc limit 1;
+	closed_end := rushes.covered_end(p_recording);
 	return next;
 end $$;
 
 -- Inserts segment and copy (`incoming`) if the epoch is still the caller's; with the first segment also the recording's
--- wrapped key and its copy job, which is due from `saved`. Returns the job's id.
+-- wrapped key and its copy job, which is due from `saved`. Segments of older epochs may still be open on nodes that did not
+-- answer. Returns the job's id.
 create function rushes.segment_open(p_recording uuid, p_epoch integer, p_number integer, p_node uuid, p_start bigint,
 				    p_copy uuid, p_location text, p_account_key uuid, p_wrapped bytea,
 				    p_provisional boolean default false) returns uuid
@@ -162,7 +205,7 @@ begin
 	if r.state is distinct from 'open' or r.stream_epoch <> p_epoch then
 		perform rushes.refuse('RU001', format('recording %s: epoch %s is not the last one', p_recording, p_epoch));
 	end if;
-	if exists (select from rushes.segment g where g.recording = p_recording and g.state = 'open') then
+	if exists (select from rushes.segment g where g.recording = p_recording and g.state = 'open' and g.node = p_node) then
 		perform rushes.refuse('RU001', format('recording %s has another open segment', p_recording));
 	end if;
 	insert into rushes.segment (recording, number, account, node, epoch, start_offset, provisional)
@@ -234,6 +277,8 @@ begin
 		perform rushes.copy_set_going(c.id, null) from rushes.copy c
 		where c.recording = p_recording and c.segment = p_number;
 	end if;
+	-- its node was away when the recording was saved without it
+	perform rushes.retention_recompute(p_recording) from rushes.recording where id = p_recording and state <> 'open';
 	return p_bytes;
 end $$;
 
@@ -245,7 +290,23 @@ create function rushes.recording_touch(p_recordings uuid[]) returns void
 	update rushes.recording set last_byte_at = rushes.rushes_now() where id = any (p_recordings) and state = 'open'
 $$;
 
--- The take is released (p_sent), or broken off and saved with what arrived (p_recovered). All segments must be closed.
+-- Open segments of older epochs whose bytes a take cannot do without: acknowledged by a node that has not answered since, and
+-- not sent again. A client that releases its take has sent them again, unless it said itself that more was acknowledged;
+-- of a take that broke off this is known only when the client had told how far it was.
+create function rushes.segments_awaited(p_recording uuid, p_sent boolean) returns table (number integer, node uuid)
+	language sql stable
+	as $$
+	select g.number, g.node
+	from rushes.segment g
+	join rushes.node n on n.id = g.node and n.state <> 'retired'
+	join rushes.copy c on c.recording = g.recording and c.segment = g.number and c.state = 'present'
+	where g.recording = p_recording and g.state = 'open'
+	  and not (exists (select from rushes.segment x where x.recording = g.recording and x.number > g.number)
+		   and coalesce(g.acked, case when p_sent then 0 end, 9223372036854775807) <= rushes.covered_end(p_recording))
+$$;
+
+-- The take is released (p_sent), or broken off and saved with what arrived (p_recovered). All segments must be closed but those
+-- that nobody waits for (segments_awaited).
 -- Returns the copy job, which is due now, or null when there was nothing to save: then the take is discarded.
 -- Repeating it after a crash returns the same.
 create function rushes.recording_saved(p_recording uuid, p_stop text, p_sent boolean, p_recovered boolean,
@@ -270,11 +331,11 @@ begin
 		return query select (select j.id from rushes.job j where j.recording = p_recording and j.kind = 'copy'), r.bytes;
 		return;
 	end if;
-	if exists (select from rushes.segment g where g.recording = p_recording and g.state = 'open') then
+	if exists (select from rushes.segments_awaited(p_recording, p_sent)) then
 		perform rushes.refuse('RU001', format('recording %s has an open segment', p_recording));
 	end if;
-	select max(g.start_offset + g.bytes) into v_bytes from rushes.segment g where g.recording = p_recording;
-	if coalesce(v_bytes, 0) = 0 then
+	v_bytes := rushes.covered_end(p_recording);
+	if v_bytes = 0 then
 		perform rushes.recording_delete(p_recording, 'discarded', null, null);
 		return query select null::uuid, 0::bigint;
 		return;
@@ -289,14 +350,15 @@ begin
 	    recovered = p_recovered, truncated = p_truncated, bytes = v_bytes, expected_sha256 = p_expected_sha256
 	where x.id = p_recording;
 	update rushes.job j set next_attempt_at = rushes.rushes_now()
-	where j.recording = p_recording and j.kind = 'copy' and j.state <> 'running';
+	where j.recording = p_recording and j.kind = 'copy';
 	perform rushes.add_event('recording.saved', r.account, p_recording, r.trace);
 	perform rushes.retention_recompute(p_recording);
 	return query select j.id, v_bytes from rushes.job j where j.recording = p_recording and j.kind = 'copy';
 end $$;
 
--- Open recordings that have a segment on this node, or had their last one here: for the start-up scan and for the sweep that
--- saves broken-off takes when their reconnect window closes.
+-- Segments that are open on this node, and open recordings that had their last one here: for the start-up scan and for the sweep
+-- that saves broken-off takes when their reconnect window closes. The recording of an open segment may be saved, and more, when
+-- this node was away meanwhile. A window does not close while bytes are awaited from another node.
 create function rushes.recordings_open(p_node uuid, p_limit integer)
 	returns table (recording uuid, account uuid, number integer, copy uuid, copy_state text, location text,
 		       segment_state text, start_offset bigint, window_closed boolean, broken_off text)
@@ -304,12 +366,21 @@ create function rushes.recordings_open(p_node uuid, p_limit integer)
 	set search_path = rushes, pg_temp
 	as $$
 	select r.id, r.account, g.number, c.id, c.state, c.location, g.state, g.start_offset,
-	       r.last_byte_at + e.reconnect_window <= rushes.rushes_now(), e.broken_off
-	from rushes.recording r
+	       r.state = 'open' and r.last_byte_at + e.reconnect_window <= rushes.rushes_now()
+	       and not exists (select from rushes.segment x where x.recording = r.id and x.number > g.number)
+	       and not exists (select from rushes.segments_awaited(r.id, false) w where w.node <> p_node),
+	       e.broken_off
+	from (select s.recording, s.number from rushes.segment s where s.node = p_node and s.state = 'open'
+	      union
+	      select o.id, l.number from rushes.recording o
+	      join lateral (select s.number, s.node from rushes.segment s where s.recording = o.id
+			    order by s.number desc limit 1) l on l.node = p_node
+	      where o.state = 'open') q
+	join rushes.segment g on g.recording = q.recording and g.number = q.number
+	join rushes.recording r on r.id = g.recording and r.state not in ('deleting', 'deleted')
 	join rushes.environment e on e.account = r.account and e.id = r.environment
-	join rushes.segment g on g.recording = r.id and g.number = (select max(x.number) from rushes.segment x where x.recording = r.id)
-	left join rushes.copy c on c.recording = g.recording and c.segment = g.number
-	where r.state = 'open' and g.node = p_node
+	left join rushes.copy c on c.recording = g.recording and c.segment = g.number and c.state in ('incoming', 'present')
+	where r.state = 'open' or c.id is not null
 	order by r.last_byte_at limit p_limit
 $$;
 
@@ -325,22 +396,24 @@ create function rushes.recordings_empty(p_region text, p_limit integer) returns 
 	order by r.last_byte_at limit p_limit
 $$;
 
--- Which of these open streams may not go on: revoked, deleted or no longer open. A poll of the node that holds them.
-create function rushes.streams_revoked(p_recordings uuid[]) returns table (recording uuid, reason text)
+-- Which of these open streams may not go on: revoked, deleted, no longer open, or taken over by a newer epoch than the one they
+-- hold. A poll of the node that holds them.
+create function rushes.streams_revoked(p_recordings uuid[], p_epochs integer[]) returns table (recording uuid, reason text)
 	language sql stable security definer
 	set search_path = rushes, pg_temp
 	as $$
 	select r.id, case when r.state in ('deleting', 'deleted') then 'deleted'
 			  when r.state <> 'open' then 'finished'
+			  when r.stream_epoch > h.epoch then 'superseded'
 			  when s.revoked_at is not null then 'session-revoked'
 			  when l.revoked_at is not null then 'link-revoked'
 			  else 'account-closed' end
-	from rushes.recording r
+	from unnest(p_recordings, p_epochs) as h(id, epoch)
+	join rushes.recording r on r.id = h.id
 	join rushes.account a on a.id = r.account
 	left join rushes.session s on s.account = r.account and s.id = r.session
 	left join rushes.link l on l.account = r.account and l.id = r.link
-	where r.id = any (p_recordings)
-	  and (r.state <> 'open' or s.revoked_at is not null or l.revoked_at is not null or a.closed_at is not null)
+	where (r.state <> 'open' or r.stream_epoch > h.epoch or s.revoked_at is not null or l.revoked_at is not null or a.closed_at is not null)
 $$;
 
 -- States of recordings, for `copied` frames and progress.
@@ -435,7 +508,7 @@ begin
 	select jsonb_build_object(
 		'job', j.id, 'attempt', j.attempt, 'failures', j.failures, 'kind', j.kind, 'account', j.account,
 		'account_hash', a.hash, 'recording', j.recording, 'region', j.region, 'environment', r.environment,
-		'opened_at', to_char(r.opened_at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"'), 'mime', r.mime, 'bytes', r.bytes,
+		'opened_at', to_char(r.opened_at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"'), 'mime', r.mime, 'state', r.state, 'bytes', r.bytes,
 		'expected_sha256', encode(r.expected_sha256, 'hex'), 'raw_sha256', encode(r.sha256, 'hex'),
 		'conversion', e.conversion,
 		'key', (select jsonb_build_object('account_key', k.account_key, 'root_key', ak.root_key,
@@ -450,10 +523,11 @@ begin
 			select coalesce(jsonb_agg(jsonb_build_object(
 				'number', g.number, 'start_offset', g.start_offset, 'bytes', g.bytes,
 				'sha256', encode(g.sha256, 'hex'), 'crc32', g.crc32, 'copy', c.id, 'node', g.node,
+				'is_open', g.state = 'open', 'is_silent', rushes.node_is_silent(g.node),
 				'peer_url', n.peer_url) order by g.start_offset, g.number), '[]')
 			from rushes.segment g join rushes.node n on n.id = g.node
 			join rushes.copy c on c.recording = g.recording and c.segment = g.number and c.state = 'present'
-			where g.recording = r.id and g.bytes > 0));
+			where g.recording = r.id and (g.bytes > 0 or (g.state = 'open' and r.state = 'open'))));
 	elsif j.kind = 'convert' then
 		return v || jsonb_build_object('input', (
 			select jsonb_build_object('copy', c.id, 'location', c.location, 'bytes', f.bytes, 'sha256', encode(f.sha256, 'hex'))
@@ -597,6 +671,9 @@ declare
 	v_new uuid;
 begin
 	select * into r from rushes.recording where id = j.recording;
+	if r.state <> 'saved' then
+		perform rushes.refuse('RU001', format('recording %s is %s', r.id, r.state));
+	end if;
 	if p_bytes <> r.bytes or p_sha256 <> coalesce(r.expected_sha256, p_sha256) then
 		perform rushes.refuse('RU005', format('recording %s: %s bytes copied, %s saved, or another hash', r.id, p_bytes, r.bytes));
 	end if;

@@ -13,7 +13,7 @@ grant execute on function rushes.event_unpublished(integer), rushes.event_publis
 	rushes_ingest, rushes_transcoder, rushes_pusher, rushes_janitor;
 
 grant execute on function
-	rushes.job_claim(uuid, text, text, text, uuid, interval), rushes.job_beat(text, uuid[], integer[], interval),
+	rushes.job_claim(uuid, text, text, text, uuid, interval, boolean, boolean), rushes.job_beat(text, uuid[], integer[], interval),
 	rushes.job_hand_back(uuid, integer, text), rushes.job_failed(uuid, integer, text, text, boolean),
 	rushes.job_expire_leases(text, integer), rushes.job_release_dead(text, text), rushes.job_watch_nodes(text),
 	rushes.job_publish_due(text, interval, integer), rushes.job_context(uuid, integer)
@@ -30,11 +30,11 @@ grant execute on function rushes.sweep_decide(text, integer) to rushes_ingest, r
 
 grant execute on function
 	rushes.recording_open(uuid, uuid, uuid, text, text, text, jsonb, text, text, uuid, text),
-	rushes.segment_prepare(uuid, uuid),
+	rushes.segment_prepare(uuid, uuid, uuid, integer, bigint), rushes.fence_check(uuid, uuid, integer),
 	rushes.segment_open(uuid, integer, integer, uuid, bigint, uuid, text, uuid, bytea, boolean), rushes.segment_present(uuid, uuid),
 	rushes.segment_close(uuid, integer, uuid, bigint, bytea, bigint, boolean), rushes.recording_touch(uuid[]),
 	rushes.recording_saved(uuid, text, boolean, boolean, boolean, bigint, bytea), rushes.recordings_open(uuid, integer),
-	rushes.recordings_empty(text, integer), rushes.streams_revoked(uuid[]), rushes.recording_states(uuid[]),
+	rushes.recordings_empty(text, integer), rushes.streams_revoked(uuid[], integer[]), rushes.recording_states(uuid[]),
 	rushes.account_key_get(uuid), rushes.account_key_add(uuid, uuid, text, bytea),
 	rushes.recording_delete(uuid, text, text, text)
 	to rushes_ingest;

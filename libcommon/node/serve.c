@@ -10,12 +10,16 @@
 /* Longest attempt number as text. */
 #define ATTEMPT_DIGITS_MAX 9
 
+#define FENCE_BYTES_MAX 1024
+
 struct serve {
 	struct http_server *server;
 	struct pool *pool;
 	struct db_pool *db;
 	struct spool *spool;
 	struct metric *served;
+	http_handler *fence;
+	void *fence_arg;
 };
 
 /* One request on its way through the pool. */
@@ -115,14 +119,32 @@ static bool read_headers(struct http_request *r, struct lookup *l)
 	return true;
 }
 
+static bool is_peer(const struct serve *s, struct http_request *r)
+{
+	const struct tls_identity *peer = http_request_peer(r);
+	if (peer && strcmp(peer->region, spool_region(s->spool)) == 0)
+		return true;
+	(void)http_respond_problem(r, 403, "peer", "the certificate names no peer of this region");
+	return false;
+}
+
+static void on_fence(struct http_request *r, void *arg)
+{
+	struct serve *s = arg;
+	if (!is_peer(s, r))
+		return;
+	if (s->fence)
+		s->fence(r, s->fence_arg);
+	else
+		(void)http_respond_problem(r, 404, "not-found", "this spool receives no recordings");
+}
+
 static void on_request(struct http_request *r, void *arg)
 {
 	struct serve *s = arg;
-	const struct tls_identity *peer = http_request_peer(r);
-	if (!peer || strcmp(peer->region, spool_region(s->spool)) != 0) {
-		(void)http_respond_problem(r, 403, "peer", "the certificate names no peer of this region");
+	if (!is_peer(s, r))
 		return;
-	}
+	const struct tls_identity *peer = http_request_peer(r);
 	struct lookup *l = calloc(1, sizeof(*l));
 	if (!l) {
 		(void)http_respond_problem(r, 503, "busy", "out of memory");
@@ -149,6 +171,11 @@ int serve_new(const struct serve_options *o, struct serve **ret, struct error *e
 {
 	static const struct http_route routes[] = {
 	    {.method = "GET", .pattern = "/spool/v1/copies/:copy", .handler = on_request, .body = HTTP_BODY_NONE},
+	    {.method = "POST",
+	     .pattern = "/spool/v1/fence",
+	     .handler = on_fence,
+	     .body = HTTP_BODY_BUFFERED,
+	     .body_bytes_max = FENCE_BYTES_MAX},
 	    {0},
 	};
 	static const char *const labels[] = {"outcome", NULL};
@@ -158,6 +185,8 @@ int serve_new(const struct serve_options *o, struct serve **ret, struct error *e
 	s->pool = o->pool;
 	s->db = o->db;
 	s->spool = o->spool;
+	s->fence = o->fence;
+	s->fence_arg = o->fence_arg;
 	s->served =
 	    metrics_counter(o->metrics, "rushes_peer_requests_total", "Requests of peers for sealed copies.", labels);
 	struct http_server_options options = {

@@ -18,6 +18,9 @@ struct serve_options {
 	struct tls_context *tls; /* with an authority: peers must show a certificate */
 	struct metrics *metrics;
 	const char *listen; /* address:port */
+	/* POST /spool/v1/fence of peers of the region, with a collected body; NULL: there is no such request. */
+	http_handler *fence;
+	void *fence_arg;
 };
 
 struct serve;

@@ -2,7 +2,7 @@
 import { execFileSync } from "node:child_process";
 import fs from "node:fs";
 import path from "node:path";
-import { IDENTITIES, REGION } from "./identities.mjs";
+import { IDENTITIES, REGION, serviceOf } from "./identities.mjs";
 
 const DAYS = "30";
 
@@ -58,9 +58,9 @@ function leaf(usage, names) {
 
 /**
  * Makes the authority and all certificates in `dir`. Returns {ca, public, server, services}: `services` by the names of
- * IDENTITIES, `server` for PostgreSQL, NATS and Redis, `public` for what browsers reach.
+ * IDENTITIES and of `instances` (`ingest-2`), `server` for PostgreSQL, NATS and Redis, `public` for what browsers reach.
  */
-export function makeCertificates(dir) {
+export function makeCertificates(dir, instances = []) {
 	fs.mkdirSync(dir, { mode: 0o700 });
 	const issuer = issue({
 		name: "ca",
@@ -74,11 +74,13 @@ export function makeCertificates(dir) {
 	});
 	const make = (name, subject, extensions) => issue({ name, dir, subject, extensions, issuer });
 	const services = {};
-	for (const [service, { cn }] of Object.entries(IDENTITIES)) {
-		services[service] = make(
-			cn,
+	for (const name of [...Object.keys(IDENTITIES), ...instances]) {
+		const service = serviceOf(name);
+		const { cn } = IDENTITIES[service];
+		services[name] = make(
+			name === service ? cn : `rushes-${name}`,
 			`/O=rushes/CN=${cn}`,
-			leaf("clientAuth,serverAuth", `URI:rushes://${REGION}/${service}/${service}-1,${LOCAL_NAMES}`),
+			leaf("clientAuth,serverAuth", `URI:rushes://${REGION}/${service}/${name === service ? `${name}-1` : name},${LOCAL_NAMES}`),
 		);
 	}
 	const result = {

@@ -17,5 +17,8 @@ export const IDENTITIES = {
 	migrate: { cn: "rushes-migrate", role: "rushes_migrate" },
 };
 
+/** The service of an instance's name: `ingest-2` is a second ingest. */
+export const serviceOf = (name) => (name in IDENTITIES ? name : name.replace(/-[0-9]+$/, ""));
+
 /** The long-running services, in the order in which they are started. */
 export const SERVICES = ["ingest", "linkgen", "transcoder", "storage-pusher", "janitor"];

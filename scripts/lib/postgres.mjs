@@ -5,7 +5,7 @@ import fs from "node:fs";
 import path from "node:path";
 import { promisify } from "node:util";
 import { ownedFile, ownedFolder } from "./account.mjs";
-import { IDENTITIES } from "./identities.mjs";
+import { IDENTITIES, serviceOf } from "./identities.mjs";
 import { isRunning, logTail, startProcess, waitFor } from "./process.mjs";
 
 const run = promisify(execFile);
@@ -170,7 +170,7 @@ export class Postgres {
 	conninfo(service) {
 		const { certificate, key } = this.certificates.services[service];
 		return (
-			`host=localhost hostaddr=127.0.0.1 port=${this.port} dbname=rushes user=${IDENTITIES[service].role} ` +
+			`host=localhost hostaddr=127.0.0.1 port=${this.port} dbname=rushes user=${IDENTITIES[serviceOf(service)].role} ` +
 			`sslmode=verify-full sslrootcert=${this.certificates.ca} sslcert=${certificate} sslkey=${key}`
 		);
 	}

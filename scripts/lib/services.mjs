@@ -1,6 +1,6 @@
 // How each service is configured on a development machine: RUSHES_* variables and nothing else.
 import path from "node:path";
-import { IDENTITIES, REGION, SERVICES } from "./identities.mjs";
+import { IDENTITIES, REGION, SERVICES, serviceOf } from "./identities.mjs";
 
 /** Ports of an instance by name: two peers' listeners, two public fronts, an admin endpoint per service. */
 export const SERVICE_PORTS = [
@@ -11,18 +11,22 @@ export const SERVICE_PORTS = [
 	...SERVICES.map((service) => `${service}-admin`),
 ];
 
+/** Ports of a further instance of a service, such as `ingest-2`. */
+export const instancePorts = (name) => [name, `${name}-peer`, `${name}-admin`];
+
 export const binaryOf = (service) => (service === "ctl" ? "rushesctl" : `rushes-${service}`);
 
 /** The secrets of DESIGN section 5 by purpose, made by `rushesctl key generate PURPOSE --out FILE`. */
 export const KEY_PURPOSES = ["spool-root", "vault", "token-sign", "webhook-wrap", "link-pepper", "ledger-sign"];
 
-function common(stack, service) {
-	const { certificate, key } = stack.certificates.services[service];
+function common(stack, name) {
+	const service = serviceOf(name);
+	const { certificate, key } = stack.certificates.services[name];
 	return {
 		RUSHES_LOG_LEVEL: stack.logLevel,
 		RUSHES_REGION: REGION,
-		RUSHES_ADMIN_LISTEN: `127.0.0.1:${stack.ports[`${service}-admin`]}`,
-		RUSHES_DATABASE: stack.postgres.conninfo(service),
+		RUSHES_ADMIN_LISTEN: `127.0.0.1:${stack.ports[`${name}-admin`]}`,
+		RUSHES_DATABASE: stack.postgres.conninfo(name),
 		RUSHES_NATS_URL: stack.nats.url,
 		RUSHES_REDIS: stack.redis.address,
 		RUSHES_REDIS_USER: IDENTITIES[service].cn,
@@ -43,12 +47,12 @@ function spool(stack, service) {
 }
 
 const OWN = {
-	ingest: (stack) => ({
-		...spool(stack, "ingest"),
-		RUSHES_INGEST_LISTEN: `127.0.0.1:${stack.ports.ingest}`,
+	ingest: (stack, name) => ({
+		...spool(stack, name),
+		RUSHES_INGEST_LISTEN: `127.0.0.1:${stack.ports[name]}`,
 		RUSHES_INGEST_CERTIFICATE: stack.certificates.public.certificate,
 		RUSHES_INGEST_KEY: stack.certificates.public.key,
-		RUSHES_INGEST_URL: stack.ingestUrl,
+		RUSHES_INGEST_URL: stack.ingestUrlOf(name),
 		RUSHES_TOKEN_PUBLIC_KEY_FILE: `${stack.keyFile("token-sign")}.pub`,
 	}),
 	linkgen: (stack) => ({
@@ -61,7 +65,7 @@ const OWN = {
 		RUSHES_TOKEN_SIGN_KEY_FILE: stack.keyFile("token-sign"),
 		RUSHES_LINK_PEPPER_FILE: stack.keyFile("link-pepper"),
 	}),
-	transcoder: (stack) => ({ ...spool(stack, "transcoder"), RUSHES_TRANSCODER_SLOTS: "2" }),
+	transcoder: (stack, name) => ({ ...spool(stack, name), RUSHES_TRANSCODER_SLOTS: "2" }),
 	"storage-pusher": (stack) => ({
 		RUSHES_SPOOL_ROOT_KEY_FILE: stack.keyFile("spool-root"),
 		RUSHES_VAULT_SECRET_KEY_FILE: stack.keyFile("vault"),
@@ -74,8 +78,8 @@ const OWN = {
 };
 
 /** The environment of a service, with what a test changes (`stack.overrides[service]`) on top. */
-export function serviceEnvironment(stack, service) {
-	return { ...common(stack, service), ...OWN[service](stack), ...stack.overrides[service] };
+export function serviceEnvironment(stack, name) {
+	return { ...common(stack, name), ...OWN[serviceOf(name)](stack, name), ...stack.overrides[name] };
 }
 
 /** The environment of rushesctl, for the operator's role; `migrate` alone uses the schema owner's. */

@@ -8,7 +8,7 @@ import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
 import { makeServerFolder, removeServerFolder, serverAccount } from "./account.mjs";
 import { makeCertificates } from "./certificates.mjs";
-import { SERVICES } from "./identities.mjs";
+import { SERVICES, serviceOf } from "./identities.mjs";
 import { Nats } from "./nats.mjs";
 import { freePorts, requireFree } from "./ports.mjs";
 import { Postgres } from "./postgres.mjs";
@@ -23,7 +23,7 @@ import {
 	waitGone,
 } from "./process.mjs";
 import { Redis } from "./redis.mjs";
-import { KEY_PURPOSES, SERVICE_PORTS, binaryOf, ctlEnvironment, serviceEnvironment } from "./services.mjs";
+import { KEY_PURPOSES, SERVICE_PORTS, binaryOf, ctlEnvironment, instancePorts, serviceEnvironment } from "./services.mjs";
 
 const run = promisify(execFile);
 const PORT_NAMES = ["postgres", "nats", "redis", ...SERVICE_PORTS];
@@ -80,6 +80,7 @@ export class Stack {
 	/**
 	 * `dir`: the instance's folder, which must hold nothing but logs. `ports`: by name, or none for free ones.
 	 * `storage`: folder of the `file` target. `build`: folder with bin/. `overrides`: {service: {RUSHES_*: value}}.
+	 * `instances`: further nodes, such as `ingest-2`, which are started by name.
 	 */
 	constructor({
 		dir,
@@ -89,8 +90,9 @@ export class Stack {
 		durable = true,
 		logLevel = "info",
 		overrides = {},
+		instances = [],
 	}) {
-		Object.assign(this, { dir, fixedPorts: ports, build, durable, logLevel, overrides, root: ROOT });
+		Object.assign(this, { dir, fixedPorts: ports, build, durable, logLevel, overrides, instances, root: ROOT });
 		this.storage = storage ?? path.join(dir, "storage");
 		this.services = {};
 	}
@@ -107,6 +109,11 @@ export class Stack {
 		return path.join(this.dir, "spool", service);
 	}
 
+	/** Where pages reach an ingest node. */
+	ingestUrlOf(name) {
+		return `wss://localhost:${this.ports[name]}`;
+	}
+
 	/** The folder of the ledger target: sealed batches outside PostgreSQL. */
 	ledgerPath() {
 		return path.join(this.dir, "ledger");
@@ -116,18 +123,18 @@ export class Stack {
 	async prepare() {
 		this.ports = this.fixedPorts;
 		if (this.ports) await requireFree(this.ports);
-		else
-			this.ports = Object.fromEntries(
-				(await freePorts(PORT_NAMES.length)).map((port, i) => [PORT_NAMES[i], port]),
-			);
-		this.ingestUrl = `wss://localhost:${this.ports.ingest}`;
+		else {
+			const names = [...PORT_NAMES, ...this.instances.flatMap(instancePorts)];
+			this.ports = Object.fromEntries((await freePorts(names.length)).map((port, i) => [names[i], port]));
+		}
+		this.ingestUrl = this.ingestUrlOf("ingest");
 		this.linkgenUrl = `https://localhost:${this.ports.linkgen}`;
 
 		fs.mkdirSync(this.dir, { recursive: true });
 		for (const name of ["keys", "secrets", "spool", "ledger"]) fs.mkdirSync(path.join(this.dir, name), { mode: 0o700 });
-		for (const service of ["ingest", "transcoder"]) fs.mkdirSync(this.spoolPath(service), { mode: 0o700 });
+		for (const service of ["ingest", "transcoder", ...this.instances]) fs.mkdirSync(this.spoolPath(service), { mode: 0o700 });
 		fs.mkdirSync(this.storage, { recursive: true, mode: 0o700 });
-		this.certificates = makeCertificates(path.join(this.dir, "certificates"));
+		this.certificates = makeCertificates(path.join(this.dir, "certificates"), this.instances);
 		this.ca = fs.readFileSync(this.certificates.ca);
 
 		this.account = serverAccount();
@@ -159,7 +166,7 @@ export class Stack {
 		this.services[service] = await startProcess({
 			dir: this.dir,
 			name: service,
-			command: path.join(this.build, "bin", binaryOf(service)),
+			command: path.join(this.build, "bin", binaryOf(serviceOf(service))),
 			env: serviceEnvironment(this, service),
 		});
 	}

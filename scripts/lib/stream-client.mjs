@@ -136,7 +136,8 @@ class Take {
 
 	/** Sends from where the server stands to the end, over one connection. */
 	async attempt() {
-		const connection = new StreamConnection(this);
+		const url = typeof this.url === "function" ? this.url() : this.url;
+		const connection = new StreamConnection({ ...this, url });
 		this.connections++;
 		try {
 			await connection.opened;
@@ -147,12 +148,14 @@ class Take {
 				mime: this.mime,
 				source: "camera",
 				started_at: this.startedAt,
+				acked: this.acked,
 			});
 			const ready = await connection.nextOf("ready");
 			this.recording = ready.recording;
 			this.resumed.push(ready.offset);
-			if (ready.offset < this.acked)
+			if (ready.offset < this.acked && !this.goesBack)
 				throw new Error(`byte ${ready.offset} is wanted again, ${this.acked} were acknowledged`);
+			this.acked = ready.offset;
 			await this.sendFrom(connection, ready.offset);
 			connection.send({
 				type: "stop",
@@ -188,6 +191,8 @@ class Take {
 
 /**
  * Sends `bytes` as one recording and waits until the server says `waitFor` ("saved" or "copied").
+ * `url`: of the node, or a function that names one for each connection. `goesBack`: the node that holds acknowledged bytes may be
+ * silent, so that they are wanted again.
  * `id`: UUID of the take, to go on with one that was begun before. `cuts`: offsets at which the client, once what came long
  * before them is acknowledged, ends its own connection and resumes. `progress` is awaited before each piece.
  * A lost connection is made again until `limitMs`. Resolves to {recording, connections, resumed}: `resumed` holds the

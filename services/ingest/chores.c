@@ -28,6 +28,7 @@ struct chore {
 	bool running;
 	/* the question */
 	struct uuid *ids;
+	int64_t *epochs;
 	size_t n;
 	/* the answer */
 	struct chore_answer *answers;
@@ -48,10 +49,11 @@ struct chores {
 static int ask_rows(struct chore *c, const struct db_statement *st, struct error *e)
 {
 	_cleanup_(freep) char *ids = uuid_array(c->ids, c->n);
+	_cleanup_(freep) char *epochs = int_array(c->epochs, c->n);
 	_cleanup_(db_result_freep) struct db_result *rows = NULL;
-	if (!ids)
+	if (!ids || !epochs)
 		return error_nomem(e);
-	int r = db_run(platform_db(c->chores->g->platform), st, (const char *[]){ids}, &rows, e);
+	int r = db_run(platform_db(c->chores->g->platform), st, (const char *[]){ids, epochs}, &rows, e);
 	if (r < 0 || c->kind == CHORE_TOUCH)
 		return r;
 	c->answers = calloc(db_rows(rows) + 1, sizeof(*c->answers));
@@ -96,8 +98,9 @@ static void work(void *arg)
 	static const struct db_statement copied = {
 	    "recordings_copied", "SELECT recording, NULL FROM rushes.recording_states($1::uuid[]) WHERE is_copied", 1};
 	static const struct db_statement revoked = {"streams_revoked",
-						    "SELECT recording, reason FROM rushes.streams_revoked($1::uuid[])",
-						    1};
+						    "SELECT recording, reason FROM rushes.streams_revoked($1::uuid[], "
+						    "$2::integer[])",
+						    2};
 	static const struct db_statement touch = {"recording_touch", "SELECT rushes.recording_touch($1::uuid[])", 1};
 	struct chore *c = arg;
 	c->trouble = (struct error){0};
@@ -135,6 +138,8 @@ static void apply(struct chore *c)
 			intake_copied(intake);
 		else if (strcmp(a->reason, "deleted") == 0)
 			intake_revoked(intake, "recording-deleted");
+		else if (strcmp(a->reason, "superseded") == 0)
+			(void)intake_supersede(intake);
 		else
 			intake_revoked(intake, strcmp(a->reason, "finished") == 0 ? "superseded" : a->reason);
 	}
@@ -182,8 +187,11 @@ static void due(void *arg)
 	if (c->kind != CHORE_RECOVER) {
 		size_t max = intakes_count(g->intakes);
 		free(c->ids);
+		free(c->epochs);
 		c->ids = calloc(max + 1, sizeof(*c->ids));
-		c->n = c->ids ? intakes_attached(g->intakes, c->kind == CHORE_COPIED, c->ids, max) : 0;
+		c->epochs = calloc(max + 1, sizeof(*c->epochs));
+		bool has_room = c->ids && c->epochs;
+		c->n = has_room ? intakes_attached(g->intakes, c->kind == CHORE_COPIED, c->ids, c->epochs, max) : 0;
 		if (c->n == 0) {
 			loop_timer_set(c->timer, c->period_ms);
 			return;
@@ -227,6 +235,7 @@ void chores_free(struct chores *c)
 	for (int k = 0; k < CHORE_KIND_MAX; k++) {
 		loop_timer_free(c->list[k].timer);
 		free(c->list[k].ids);
+		free(c->list[k].epochs);
 		free(c->list[k].cases);
 		free(c->list[k].answers);
 	}

@@ -1,6 +1,7 @@
 #include "ingest.h"
 
 #include "chores.h"
+#include "fence.h"
 #include "recover.h"
 #include "stream.h"
 #include "upload.h"
@@ -76,6 +77,8 @@ static int open_own(struct ingest *g, struct error *e)
 	if (r == 0)
 		r = tls_server_new(&peers, &g->peer_tls, e);
 	if (r == 0)
+		r = tls_client_new(&peers, &g->peer_client, e);
+	if (r == 0)
 		r = slab_new(CHUNK_BUFFER_BYTES, (unsigned)(c->buffer_bytes / CHUNK_BUFFER_BYTES), &g->chunks, e);
 	if (r == 0)
 		r = slab_new(WRITE_BUFFER_BYTES, (unsigned)c->threads, &g->host.buffers, e);
@@ -93,14 +96,25 @@ static int open_intakes(struct ingest *g, struct error *e)
 	const struct room_options room = {.spool = g->spool,
 					  .reserve_bytes = g->config->spool_reserve_bytes,
 					  .metrics = platform_metrics(p)};
+	const struct http_client_options peers = {.tls = g->peer_client};
 	int r = room_new(&room, &g->room, e);
 	if (r < 0)
 		return r;
 	g->host.room = g->room;
 	r = pool_new(platform_loop(p), "intake", (unsigned)g->config->threads, 2 * INTAKES_MAX, &g->pool, e);
+	if (r == 0)
+		r = http_client_new(platform_loop(p), &peers, &g->http, e);
+	const struct fences_options fences = {.loop = platform_loop(p),
+					      .pool = g->pool,
+					      .host = &g->host,
+					      .http = g->http,
+					      .metrics = platform_metrics(p)};
+	if (r == 0)
+		r = fences_new(&fences, &g->fences, e);
 	const struct intakes_options intakes = {.loop = platform_loop(p),
 						.pool = g->pool,
 						.host = &g->host,
+						.fences = g->fences,
 						.bus = platform_bus(p),
 						.chunks = g->chunks,
 						.region = g->config->platform.region,
@@ -111,6 +125,8 @@ static int open_intakes(struct ingest *g, struct error *e)
 		r = recover_at_start(&recover, e);
 	if (r == 0)
 		r = intakes_new(&intakes, &g->intakes, e);
+	if (r == 0)
+		fences_set_intakes(g->fences, g->intakes);
 	return r == 0 ? chores_new(g, &g->chores, e) : r;
 }
 
@@ -135,7 +151,9 @@ static int open_listeners(struct ingest *g, struct error *e)
 					    .spool = g->spool,
 					    .tls = g->peer_tls,
 					    .metrics = platform_metrics(p),
-					    .listen = g->config->peer_listen};
+					    .listen = g->config->peer_listen,
+					    .fence = fence_handle,
+					    .fence_arg = g->fences};
 	const struct http_server_options front = {.address = g->config->listen,
 						  .tls = g->tls,
 						  .routes = routes,
@@ -226,6 +244,8 @@ int ingest_reload(void *state, struct error *e)
 	int r = tls_reload(g->tls, e);
 	if (r == 0)
 		r = tls_reload(g->peer_tls, e);
+	if (r == 0)
+		r = tls_reload(g->peer_client, e);
 	return r == 0 ? platform_reload(g->platform, e) : r;
 }
 
@@ -242,6 +262,8 @@ static void end_pool(struct ingest *g)
 	struct loop *l = platform_loop(g->platform);
 	if (g->intakes)
 		intakes_close(g->intakes);
+	if (g->fences)
+		fences_close(g->fences);
 	if (g->chores)
 		chores_stop(g->chores);
 	pool_free(TAKE_PTR(g->pool));
@@ -259,6 +281,9 @@ void ingest_stop(void *state)
 	end_pool(g);
 	chores_free(g->chores);
 	intakes_free(g->intakes);
+	/* ends what is being asked of peers */
+	http_client_free(g->http);
+	fences_free(g->fences);
 	platform_stop(g->platform);
 	slab_free(g->chunks);
 	slab_free(g->host.buffers);
@@ -266,6 +291,7 @@ void ingest_stop(void *state)
 	tls_free(g->tls);
 	tls_free(g->peer_tls);
 	room_free(g->room);
+	tls_free(g->peer_client);
 	spool_free(g->spool);
 	keyring_free(g->root);
 	keyring_free(g->token_keys);

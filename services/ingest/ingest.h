@@ -44,7 +44,9 @@ struct ingest {
 	struct slab *chunks;
 	struct room *room;
 	struct segment_host host;
-	struct tls_context *tls, *peer_tls;
+	struct tls_context *tls, *peer_tls, *peer_client;
+	struct http_client *http; /* to other ingest nodes */
+	struct fences *fences;
 	struct intakes *intakes;
 	struct keeper *keeper;
 	struct serve *serve;

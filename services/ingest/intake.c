@@ -128,7 +128,9 @@ static void leave(struct intake *i)
 		at = &(*at)->next;
 	*at = i->next;
 	s->count--;
+	struct uuid recording = i->recording;
 	intake_free(i);
+	fences_released(s->o.fences, &recording);
 }
 
 void intake_settle(struct intake *i)
@@ -289,6 +291,7 @@ static void opened(struct intake *i)
 	i->is_copied = o->is_copied;
 	i->opened_us = i->heard_us = i->measured_us = clock_monotonic_us();
 	i->written = i->measured_written = o->offset;
+	i->epoch = segment_epoch(i->turn.segment);
 	intake_set_state(i, o->is_finished ? INTAKE_SAVED : INTAKE_RECEIVING);
 	log_info(&ctx, "%s at %llu", o->is_finished ? "finished before" : "receiving", (unsigned long long)o->offset);
 	i->announcing = true;
@@ -307,8 +310,27 @@ static void saved(struct intake *i)
 	log_info(&ctx, "saved: %llu bytes, ended by %s%s", (unsigned long long)how->bytes, how->stop,
 		 how->is_sent ? ", sent" : "");
 	metric_count(i->set->saved, how->stop);
+	fences_released(i->set->o.fences, &i->recording);
 	if (how->has_job)
 		worker_hint(i->set->o.bus, i->set->o.region, JOB_COPY, NULL, &how->job, &i->trace);
+}
+
+static void owner_answered(void *arg)
+{
+	struct intake *i = arg;
+	i->fence = NULL;
+	i->waiting = false;
+	intake_settle(i);
+}
+
+/* Asks the node on which the recording is open to let it go; the turn that looks where it ends waits for the answer. */
+static void ask_owner(struct intake *i)
+{
+	struct turn *t = &i->turn;
+	t->is_fenced = true;
+	if (i->state == INTAKE_OPENING)
+		i->waiting = fence_ask(i->set->o.fences, segment_owner(t->segment), &i->recording,
+				       segment_epoch(t->segment), &i->trace, owner_answered, i, &i->fence) == 0;
 }
 
 static void tell_discarded(struct intake *i)
@@ -352,6 +374,8 @@ static void turn_succeeded(struct intake *i)
 {
 	const struct turn *t = &i->turn;
 	i->failing_since_us = 0;
+	if (t->wants_fence)
+		ask_owner(i);
 	if (t->opened && i->state == INTAKE_OPENING)
 		opened(i);
 	if (t->saved && i->state == INTAKE_SAVING)

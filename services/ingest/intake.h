@@ -84,6 +84,8 @@ struct intake_start {
 	const struct intake_upload *upload; /* of a new one by tus */
 	const char *mime, *ip, *user_agent, *devices, *referrer, *file_name;
 	struct uuid replaces; /* zero: nothing */
+	bool has_acked;	      /* `acked`: what the client says it was told */
+	uint64_t acked;
 	const struct trace *trace;
 };
 
@@ -102,6 +104,7 @@ struct intakes_options {
 	struct loop *loop;
 	struct pool *pool;
 	struct segment_host *host;
+	struct fences *fences;
 	struct bus *bus; /* NULL: no hints */
 	struct slab *chunks;
 	const char *region;
@@ -127,8 +130,8 @@ json_t *intakes_debug(void *intakes);
  * already may finish within `grace_ms`. */
 void intakes_drain(struct intakes *s, int64_t grace_ms);
 
-/* Ids of the recordings whose connections are there, for polls: allocated array of at most `max`. */
-size_t intakes_attached(struct intakes *s, bool only_saved, struct uuid *ret, size_t max);
+/* Ids of the recordings whose connections are there, for polls: at most `max`, with the epochs that they hold. */
+size_t intakes_attached(struct intakes *s, bool only_saved, struct uuid *ret, int64_t *ret_epochs, size_t max);
 struct intake *intakes_find(struct intakes *s, const struct uuid *recording);
 
 /* Attaches a connection: finds the recording or opens it. A connection that was attached before is told `superseded`.
@@ -169,6 +172,11 @@ void intake_abort(struct intake *i);
 /* Every call above may free an intake that has nothing left to do: between these two it stays. */
 void intake_hold(struct intake *i);
 void intake_let_go(struct intake *i);
+
+/* Another node takes the recording over: what was received becomes durable, the segment is closed, the connection is
+ * told `superseded`. True: fences_released() follows when that is done. False: there is nothing to wait for, the
+ * recording is only being opened here, or is finished. */
+bool intake_supersede(struct intake *i);
 
 /* What polls found. */
 void intake_revoked(struct intake *i, const char *code);

@@ -165,6 +165,31 @@ void intake_abort(struct intake *i)
 	intake_settle(i);
 }
 
+bool intake_supersede(struct intake *i)
+{
+	if (i->state == INTAKE_OPENING || i->state == INTAKE_SAVED || i->state == INTAKE_ENDED)
+		return false;
+	i->busy++;
+	if (i->state == INTAKE_RECEIVING || i->state == INTAKE_STOPPED) {
+		i->is_superseded = true;
+		i->at_once = true;
+		i->want.end = true;
+		if (i->lingering) {
+			loop_timer_cancel(i->wait_timer);
+			i->lingering = false;
+		}
+		if (i->attached) {
+			i->attached = false;
+			const struct intake_failure why = {"superseded", "the recording goes on at another node",
+							   false};
+			i->callbacks.on_failed(i->arg, &why);
+		}
+	}
+	i->busy--;
+	intake_settle(i);
+	return true;
+}
+
 void intake_revoked(struct intake *i, const char *code)
 {
 	i->busy++;

@@ -3,6 +3,7 @@
 #ifndef RUSHES_INGEST_INTAKE_INTERNAL_H
 #define RUSHES_INGEST_INTAKE_INTERNAL_H
 
+#include "fence.h"
 #include "intake.h"
 #include "turn.h"
 
@@ -34,6 +35,11 @@ struct intake {
 	bool attached;
 	struct intake_callbacks callbacks;
 	void *arg;
+
+	/* among nodes */
+	int64_t epoch;	     /* that it holds; 0 while it is being opened */
+	struct fence *fence; /* the owner that is being asked, or NULL */
+	bool is_superseded;  /* by a connection to another node: it only closes its segment */
 
 	/* bytes and limits */
 	uint64_t received; /* offset behind the last byte that was taken */

@@ -99,6 +99,8 @@ void intake_free(struct intake *i)
 		return;
 	chunks_clear(&i->queue, i->set->o.chunks);
 	chunks_clear(&i->turn.bytes, i->set->o.chunks);
+	if (i->fence)
+		fence_cancel(i->fence);
 	loop_timer_free(i->flush_timer);
 	loop_timer_free(i->wait_timer);
 	segment_free(i->turn.segment);
@@ -150,7 +152,8 @@ static int fill(struct intake *i, const struct intake_start *start, struct error
 				.facts = &i->facts,
 				.account = start->account,
 				.session = start->session,
-				.recording = start->recording};
+				.recording = start->recording,
+				.acked = start->has_acked ? (int64_t)start->acked : SEGMENT_ACKED_UNKNOWN};
 	if (loop_timer_new(s->o.loop, intake_flush_due, i, &i->flush_timer) < 0 ||
 	    loop_timer_new(s->o.loop, intake_wait_over, i, &i->wait_timer) < 0)
 		return error_nomem(e);
@@ -202,7 +205,7 @@ int intake_attach(struct intakes *s, const struct intake_start *start, const str
 	}
 	if (!uuid_equal(&i->turn.session, &start->session) || !uuid_equal(&i->turn.account, &start->account))
 		return error_set(e, ERR_DENIED, "the recording belongs to another session");
-	if (s->draining || i->state == INTAKE_FAILED || i->state == INTAKE_DISCARDING)
+	if (s->draining || i->is_superseded || i->state == INTAKE_FAILED || i->state == INTAKE_DISCARDING)
 		return error_set(e, ERR_RETRY, "the recording is being closed here");
 	if ((start->tus == INTAKE_NO_TUS) != (i->facts.tus == INTAKE_NO_TUS))
 		return error_set(e, ERR_DENIED, "an upload and a stream are two recordings");
@@ -233,15 +236,17 @@ int intake_attach(struct intakes *s, const struct intake_start *start, const str
 	return 0;
 }
 
-size_t intakes_attached(struct intakes *s, bool only_saved, struct uuid *ret, size_t max)
+size_t intakes_attached(struct intakes *s, bool only_saved, struct uuid *ret, int64_t *ret_epochs, size_t max)
 {
 	size_t n = 0;
 	for (unsigned b = 0; b < INTAKE_BUCKETS; b++) {
 		for (const struct intake *i = s->buckets[b]; i && n < max; i = i->next) {
 			bool is_saved = i->state == INTAKE_SAVED;
-			if (i->attached && (only_saved ? is_saved && !i->is_copied && !i->is_empty
-						       : i->state == INTAKE_RECEIVING || i->state == INTAKE_STOPPED))
-				ret[n++] = i->recording;
+			if (!i->attached || !(only_saved ? is_saved && !i->is_copied && !i->is_empty
+							 : i->state == INTAKE_RECEIVING || i->state == INTAKE_STOPPED))
+				continue;
+			ret[n] = i->recording;
+			ret_epochs[n++] = i->epoch;
 		}
 	}
 	return n;

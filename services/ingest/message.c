@@ -27,8 +27,8 @@ struct fields {
 	char *token, *mime, *source, *referrer, *file_name, *crc32, *sha256;
 	json_t *devices;
 	struct uuid take, replaces;
-	uint64_t bytes;
-	bool has_take, has_bytes;
+	uint64_t bytes, acked;
+	bool has_take, has_bytes, has_acked;
 };
 
 #define TEXT(name, limit)                                                                         \
@@ -50,6 +50,8 @@ static const struct json_field message_fields[] = {
     {"replaces", JSON_FIELD_UUID, false, 0, 0, NULL, offsetof(struct fields, replaces), 0},
     {"bytes", JSON_FIELD_UINT, false, 0, NUMBER_MAX, NULL, offsetof(struct fields, bytes),
      offsetof(struct fields, has_bytes)},
+    {"acked", JSON_FIELD_UINT, false, 0, NUMBER_MAX, NULL, offsetof(struct fields, acked),
+     offsetof(struct fields, has_acked)},
     {0},
 };
 
@@ -119,6 +121,8 @@ int message_read(const char *text, size_t n, struct message *ret, struct error *
 	}
 	m.has_crc = f.crc32 != NULL;
 	m.has_sha256 = f.sha256 != NULL;
+	m.has_acked = f.has_acked;
+	m.acked = f.acked;
 	m.token = TAKE_PTR(f.token);
 	m.mime = TAKE_PTR(f.mime);
 	m.source = TAKE_PTR(f.source);

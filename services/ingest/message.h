@@ -47,6 +47,8 @@ struct message {
 	uint64_t bytes;
 	uint32_t crc32; /* of the whole take, as the next */
 	uint8_t sha256[32];
+	bool has_acked;
+	uint64_t acked; /* start: what the client was told before */
 };
 
 /* Reads one text frame. ERR_REJECT says what is wrong with it, ERR_NOTFOUND: there is no such type. Unknown members are

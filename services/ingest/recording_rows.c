@@ -177,3 +177,19 @@ char *uuid_array(const struct uuid *ids, size_t n)
 	}
 	return buffer_take(&b);
 }
+
+char *int_array(const int64_t *numbers, size_t n)
+{
+	struct buffer b;
+	buffer_init(&b, n * DB_INT_BYTES + 3);
+	int r = buffer_append_string(&b, "{");
+	for (size_t i = 0; i < n && r == 0; i++)
+		r = buffer_printf(&b, "%s%lld", i ? "," : "", (long long)numbers[i]);
+	if (r == 0)
+		r = buffer_append_string(&b, "}");
+	if (r < 0) {
+		buffer_done(&b);
+		return NULL;
+	}
+	return buffer_take(&b);
+}

@@ -23,5 +23,7 @@ int recording_row_discard(struct db_pool *p, const struct uuid *recording, struc
 
 /* A PostgreSQL array literal of ids; freed by the caller. NULL without memory. */
 char *uuid_array(const struct uuid *ids, size_t n);
+/* Likewise of numbers. */
+char *int_array(const int64_t *numbers, size_t n);
 
 #endif

@@ -4,7 +4,6 @@
 #include "crypto/digest.h"
 #include "crypto/wrap.h"
 #include "domain/key.h"
-#include "segment_rows.h"
 #include "spool/appender.h"
 
 #include <assert.h>
@@ -28,6 +27,7 @@ struct segment {
 	bool is_provisional; /* its bytes count when they are accepted */
 	bool is_accepted;
 	struct uuid copy;
+	struct uuid job; /* copies the recording */
 	int64_t number;
 	uint64_t start;
 	int fd;
@@ -83,21 +83,16 @@ void segment_free(struct segment *s)
 	free(s);
 }
 
-int segment_prepare(struct segment *s, uint64_t *ret_offset, struct error *e)
+static int find_place(struct segment *s, int64_t epoch, int64_t acked, uint64_t *ret_offset, struct error *e)
 {
 	assert(!s->is_open);
 	struct segment_place p;
-	int r = segment_row_prepare(s->host->db, &s->ids, &p, e);
-	if (r == 0 && p.open_number >= 0) {
-		if (!uuid_equal(&p.open_node, spool_node(s->host->spool)))
-			return error_set(e, ERR_CONFLICT, "recording %s is open on another node",
-					 s->ids.recording_text);
+	int r = segment_row_prepare(s->host->db, &s->ids, epoch, acked, &p, e);
+	while (r == 0 && p.open_number >= 0) {
 		struct salvage found;
 		r = segment_salvage(s->host, &s->ids.recording, p.open_number, &p.open_copy, &found, e);
 		if (r == 0)
-			r = segment_row_prepare(s->host->db, &s->ids, &p, e);
-		if (r == 0 && p.open_number >= 0)
-			return error_set(e, ERR_CONFLICT, "recording %s was opened elsewhere", s->ids.recording_text);
+			r = segment_row_prepare(s->host->db, &s->ids, p.epoch, acked, &p, e);
 	}
 	if (r < 0)
 		return r;
@@ -106,6 +101,26 @@ int segment_prepare(struct segment *s, uint64_t *ret_offset, struct error *e)
 	s->place = p;
 	*ret_offset = p.end;
 	return 0;
+}
+
+int segment_prepare(struct segment *s, int64_t acked, uint64_t *ret_offset, struct error *e)
+{
+	return find_place(s, SEGMENT_EPOCH_NEW, acked, ret_offset, e);
+}
+
+int segment_resume(struct segment *s, uint64_t *ret_offset, struct error *e)
+{
+	return find_place(s, s->place.epoch, SEGMENT_ACKED_UNKNOWN, ret_offset, e);
+}
+
+const struct segment_owner *segment_owner(const struct segment *s)
+{
+	return s->place.has_owner ? &s->place.owner : NULL;
+}
+
+int64_t segment_epoch(const struct segment *s)
+{
+	return s->place.epoch;
 }
 
 static int load_key(struct segment *s, struct error *e)
@@ -146,7 +161,7 @@ static int create_file(struct segment *s, struct error *e)
 static int begin(struct segment *s, struct error *e)
 {
 	uint64_t offset;
-	int r = s->place.number < 0 ? segment_prepare(s, &offset, e) : 0;
+	int r = s->place.number < 0 ? segment_resume(s, &offset, e) : 0;
 	if (r == 0)
 		r = load_key(s, e);
 	if (r < 0)
@@ -162,7 +177,7 @@ static int begin(struct segment *s, struct error *e)
 		return r;
 	s->is_listed = true;
 	s->is_provisional = s->wants_provisional;
-	r = segment_row_open(s->host->db, &s->ids, &place, &s->copy, &s->key_row, s->is_provisional, e);
+	r = segment_row_open(s->host->db, &s->ids, &place, &s->copy, &s->key_row, s->is_provisional, &s->job, e);
 	if (r == 0)
 		r = create_file(s, e);
 	if (r == 0)

@@ -7,6 +7,7 @@
 #include "live_copies.h"
 #include "node/spool.h"
 #include "room.h"
+#include "segment_rows.h"
 #include "spool/slab.h"
 #include "store/db.h"
 
@@ -29,9 +30,19 @@ void segment_free(struct segment *s);
 DEFINE_CLEANUP(struct segment, segment_free)
 
 /* Makes this connection the only one that may add a segment (it raises the epoch), closes a segment that a crash left
- * open on this node, and tells where the recording goes on. ERR_CONFLICT when the recording is finished or lies open on
- * another node, ERR_DENIED when the session may not record any more, ERR_CANCELLED when it is being deleted. */
-int segment_prepare(struct segment *s, uint64_t *ret_offset, struct error *e) _must_check_;
+ * open on this node, and tells where the recording goes on. `acked`: what the client says it was told, or
+ * SEGMENT_ACKED_UNKNOWN. ERR_CONFLICT when the recording is finished, ERR_DENIED when the session may not record any
+ * more, ERR_CANCELLED when it is being deleted. */
+int segment_prepare(struct segment *s, int64_t acked, uint64_t *ret_offset, struct error *e) _must_check_;
+
+/* After segment_prepare(): the node that is to be asked first to let go of the recording (fence.h), or NULL. */
+const struct segment_owner *segment_owner(const struct segment *s);
+
+/* Tells again where the recording goes on, with the epoch of segment_prepare(): after the owner was asked, and after a
+ * pause. ERR_CONFLICT when a newer epoch was raised. */
+int segment_resume(struct segment *s, uint64_t *ret_offset, struct error *e) _must_check_;
+
+int64_t segment_epoch(const struct segment *s); /* 0 before segment_prepare() */
 
 /* Adds bytes; the first ones open a segment: row `incoming` → file, made durable → row `present`. ERR_RETRY before a
  * segment is open may be tried again. An error of the disk makes the segment broken: see below. */

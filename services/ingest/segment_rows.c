@@ -3,6 +3,7 @@
 #include "node/spool.h"
 
 #include <assert.h>
+#include <string.h>
 
 void segment_ids_set(struct segment_ids *ids, const struct uuid *account, const struct uuid *session,
 		     const struct uuid *recording, const struct uuid *node)
@@ -14,15 +15,20 @@ void segment_ids_set(struct segment_ids *ids, const struct uuid *account, const 
 	uuid_format(node, ids->node_text);
 }
 
-int segment_row_prepare(struct db_pool *p, const struct segment_ids *ids, struct segment_place *ret, struct error *e)
+int segment_row_prepare(struct db_pool *p, const struct segment_ids *ids, int64_t epoch, int64_t acked,
+			struct segment_place *ret, struct error *e)
 {
 	static const struct db_statement st = {
 	    "segment_prepare",
-	    "SELECT epoch, next_number, closed_end, coalesce(open_number, -1), open_node, open_copy "
-	    "FROM rushes.segment_prepare($1::uuid, $2::uuid)",
-	    2};
+	    "SELECT epoch, next_number, closed_end, coalesce(open_number, -1), open_copy, owner, owner_url, "
+	    "owner_is_silent FROM rushes.segment_prepare($1::uuid, $2::uuid, $3::uuid, $4::integer, $5::bigint)",
+	    5};
+	char epoch_text[DB_INT_BYTES], acked_text[DB_INT_BYTES];
+	const char *params[] = {ids->recording_text, ids->session_text, ids->node_text,
+				epoch == SEGMENT_EPOCH_NEW ? NULL : db_param_int(epoch, epoch_text),
+				acked == SEGMENT_ACKED_UNKNOWN ? NULL : db_param_int(acked, acked_text)};
 	_cleanup_(db_result_freep) struct db_result *rows = NULL;
-	int r = db_run(p, &st, (const char *[]){ids->recording_text, ids->session_text}, &rows, e);
+	int r = db_run(p, &st, params, &rows, e);
 	if (r < 0)
 		return r;
 	assert(db_rows(rows) == 1);
@@ -30,14 +36,20 @@ int segment_row_prepare(struct db_pool *p, const struct segment_ids *ids, struct
 				      .number = db_int(rows, 0, 1),
 				      .end = (uint64_t)db_int(rows, 0, 2),
 				      .open_number = db_int(rows, 0, 3)};
-	if (ret->open_number >= 0 && (!db_uuid(rows, 0, 4, &ret->open_node) || !db_uuid(rows, 0, 5, &ret->open_copy)))
+	if (ret->open_number >= 0 && !db_uuid(rows, 0, 4, &ret->open_copy))
 		return error_set(e, ERR_CORRUPT, "recording %s has an open segment without a copy",
 				 ids->recording_text);
+	const char *url = db_text(rows, 0, 6);
+	ret->has_owner = db_uuid(rows, 0, 5, &ret->owner.node);
+	ret->owner.is_silent = !url || strlen(url) >= sizeof(ret->owner.url) || db_bool(rows, 0, 7);
+	if (!ret->owner.is_silent)
+		(void)snprintf(ret->owner.url, sizeof(ret->owner.url), "%s", url);
 	return 0;
 }
 
 int segment_row_open(struct db_pool *p, const struct segment_ids *ids, const struct segment_place *place,
-		     const struct uuid *copy, const struct recording_key *key, bool is_provisional, struct error *e)
+		     const struct uuid *copy, const struct recording_key *key, bool is_provisional,
+		     struct uuid *ret_job, struct error *e)
 {
 	static const struct db_statement st = {
 	    "segment_open",
@@ -59,7 +71,11 @@ int segment_row_open(struct db_pool *p, const struct segment_ids *ids, const str
 				key_text,
 				db_param_bytea(key->wrapped, sizeof(key->wrapped), wrapped),
 				db_param_bool(is_provisional)};
-	return db_run(p, &st, params, NULL, e);
+	_cleanup_(db_result_freep) struct db_result *rows = NULL;
+	int r = db_run(p, &st, params, &rows, e);
+	if (r == 0 && !db_uuid(rows, 0, 0, ret_job))
+		return error_set(e, ERR_CORRUPT, "recording %s has no copy job", ids->recording_text);
+	return r;
 }
 
 int segment_row_present(struct db_pool *p, const struct segment_ids *ids, const struct uuid *copy, struct error *e)

@@ -15,25 +15,42 @@ struct segment_ids {
 void segment_ids_set(struct segment_ids *ids, const struct uuid *account, const struct uuid *session,
 		     const struct uuid *recording, const struct uuid *node);
 
+#define SEGMENT_URL_BYTES 256
+
+/* Another node on which a segment of the recording is still open. */
+struct segment_owner {
+	struct uuid node;
+	char url[SEGMENT_URL_BYTES]; /* of its peers' listener */
+	bool is_silent;		     /* it has not beaten for long: asking it is in vain */
+};
+
 /* The answer of segment_prepare. */
 struct segment_place {
 	int64_t epoch;
 	int64_t number;	     /* of the next segment */
 	uint64_t end;	     /* offset at which it begins */
-	int64_t open_number; /* of one that is still open, or -1 */
-	struct uuid open_node, open_copy;
+	int64_t open_number; /* of one that is still open on this node, or -1 */
+	struct uuid open_copy;
+	bool has_owner;
+	struct segment_owner owner;
 };
+
+#define SEGMENT_EPOCH_NEW     (-1) /* raise it */
+#define SEGMENT_ACKED_UNKNOWN (-1)
 
 struct segment_end_facts {
 	uint64_t bytes;
 	uint32_t crc32;
 };
 
-int segment_row_prepare(struct db_pool *p, const struct segment_ids *ids, struct segment_place *ret,
-			struct error *e) _must_check_;
+/* `epoch`: the caller's own, or SEGMENT_EPOCH_NEW; `acked`: what the client says it was told, or
+ * SEGMENT_ACKED_UNKNOWN. ERR_CONFLICT when a newer epoch was raised, or the recording is finished. */
+int segment_row_prepare(struct db_pool *p, const struct segment_ids *ids, int64_t epoch, int64_t acked,
+			struct segment_place *ret, struct error *e) _must_check_;
+/* *ret_job: the recording's copy job. */
 int segment_row_open(struct db_pool *p, const struct segment_ids *ids, const struct segment_place *place,
 		     const struct uuid *copy, const struct recording_key *key, bool is_provisional,
-		     struct error *e) _must_check_;
+		     struct uuid *ret_job, struct error *e) _must_check_;
 int segment_row_present(struct db_pool *p, const struct segment_ids *ids, const struct uuid *copy,
 			struct error *e) _must_check_;
 /* `*ret_bytes`: how many bytes count; none of a provisional segment that is not verified. */

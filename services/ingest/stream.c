@@ -191,6 +191,8 @@ static void start(struct stream *s, const struct message *m)
 	start.referrer = m->referrer;
 	start.file_name = m->file_name;
 	start.replaces = m->replaces;
+	start.has_acked = m->has_acked;
+	start.acked = m->acked;
 	s->state = STREAM_OPENING;
 	loop_timer_cancel(s->timer);
 	int r = message_recording(&s->token.session, &m->take, &start.recording, &e);

@@ -24,16 +24,31 @@ static int stopped(struct turn *t, enum turn_step step, int r)
 	return r;
 }
 
+/* Raises the epoch; where another node has the recording open it is asked before this one looks where it ends. */
+static int find_place(struct turn *t)
+{
+	if (t->is_fenced)
+		return segment_resume(t->segment, &t->opening.offset, &t->error);
+	int r = segment_prepare(t->segment, t->acked, &t->opening.offset, &t->error);
+	const struct segment_owner *owner = r == 0 ? segment_owner(t->segment) : NULL;
+	t->wants_fence = owner && !owner->is_silent;
+	return r;
+}
+
 static int open_recording(struct turn *t)
 {
 	if (!t->todo.open)
 		return 0;
-	int r = t->facts->tus == INTAKE_NO_TUS ? recording_row_open(t->host->db, t, &t->opening, &t->error)
-					       : recording_row_upload(t->host->db, t, &t->opening, &t->error);
+	int r = 0;
+	if (!t->is_fenced)
+		r = t->facts->tus == INTAKE_NO_TUS ? recording_row_open(t->host->db, t, &t->opening, &t->error)
+						   : recording_row_upload(t->host->db, t, &t->opening, &t->error);
 	if (r == ERR_REJECT)
 		t->code = "too-large";
 	if (r == 0 && !t->opening.refused[0] && !t->opening.is_finished)
-		r = segment_prepare(t->segment, &t->opening.offset, &t->error);
+		r = find_place(t);
+	if (r == 0 && t->wants_fence)
+		return 0;
 	if (r == ERR_CONFLICT)
 		t->code = "elsewhere";
 	if (r < 0)
@@ -181,6 +196,9 @@ static int save(struct turn *t)
 	int r = recording_row_saved(t->host->db, &t->recording, &t->todo.how, &t->todo.total, &t->error);
 	if (r == ERR_REJECT)
 		t->code = "bytes-mismatch";
+	/* acknowledged bytes lie on a node that is silent, or a newer connection came to another one */
+	if (r == ERR_CONFLICT)
+		t->code = "elsewhere";
 	if (r < 0)
 		return stopped(t, TURN_SAVE, r);
 	t->todo.save = false;
@@ -208,13 +226,13 @@ void turn_run(struct turn *t)
 	t->written_bytes = 0;
 	t->flush_us = 0;
 	t->error = (struct error){0};
-	t->opened = t->saved = t->discarded = false;
+	t->opened = t->saved = t->discarded = t->wants_fence = false;
 	if (t->todo.discard) {
 		discard(t);
 		return;
 	}
 	int r = open_recording(t);
-	if (r < 0 || t->opening.refused[0] || t->opening.is_finished)
+	if (r < 0 || t->wants_fence || t->opening.refused[0] || t->opening.is_finished)
 		return;
 	r = drop_provisional(t);
 	segment_set_provisional(t->segment, t->is_provisional);

@@ -62,12 +62,15 @@ struct turn {
 	enum room_kind room;
 	const struct turn_facts *facts; /* of the intake */
 	struct uuid account, session, recording;
+	int64_t acked;	/* what the client says it was told, or SEGMENT_ACKED_UNKNOWN */
+	bool is_fenced; /* the owner of an open segment was asked */
 	struct turn_todo todo;
 	struct chunks bytes;
 	bool is_provisional; /* the bytes are */
 
 	/* what this turn did */
 	bool opened, saved, discarded;
+	bool wants_fence; /* the recording is open on another node: ask segment_owner(), set is_fenced, turn again */
 	struct turn_opening opening;
 	uint64_t durable; /* offset in the recording */
 	uint64_t written_bytes;
