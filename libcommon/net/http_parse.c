@@ -28,9 +28,15 @@ static const char *const single_fields[] = {
     "sec-websocket-version",
     "traceparent",
     "content-range",
+    "content-digest",
+    "repr-digest",
+    "tus-resumable",
     "upload-offset",
     "upload-length",
+    "upload-defer-length",
+    "upload-metadata",
     "upload-checksum",
+    "x-http-method-override",
 };
 
 static bool is_token_char(unsigned char c)

@@ -13,6 +13,7 @@ int admission_check(const struct ingest *g, const char *token, struct session_to
 		*ret_code = strstr(why.text, "expired") ? "token-expired" : "token-invalid";
 		return error_set(e, r, "%s", why.text);
 	}
+	ret->max_bytes = MIN(ret->max_bytes, g->config->recording_bytes_max);
 	return 0;
 }
 

@@ -1,9 +1,11 @@
 #include "ingest.h"
 
+#include "answer.h"
 #include "chores.h"
 #include "fence.h"
 #include "recover.h"
 #include "stream.h"
+#include "tus.h"
 #include "upload.h"
 
 #include <stddef.h>
@@ -42,6 +44,8 @@ const struct config_option ingest_options[] = {
      "Most public connections at once"},
     {"RUSHES_INGEST_ADDRESS_CONNECTIONS", CONFIG_UINT, "0", 0, 100000, NULL, FIELD(address_connections_max),
      "Most public connections of one remote address; 0: no limit of its own"},
+    {"RUSHES_INGEST_RECORDING_MAX", CONFIG_BYTES, "100GiB", 1, 0, NULL, FIELD(recording_bytes_max),
+     "Largest recording that this node takes, whatever an environment allows"},
     {"RUSHES_INGEST_LINGER", CONFIG_DURATION, "10s", 0, 3600000, NULL, FIELD(linger_ms),
      "How long a recording that lost its connection keeps its segment open"},
     {"RUSHES_INGEST_TOKEN_WAIT", CONFIG_DURATION, "5s", 100, 60000, NULL, FIELD(token_ms),
@@ -54,6 +58,18 @@ const struct config_option ingest_options[] = {
 static const struct http_route routes[] = {
     {"GET", "/v1/stream", stream_handle, HTTP_BODY_NONE, 0},
     {"POST", "/v1/recordings", upload_handle, HTTP_BODY_STREAM, 0},
+    {"OPTIONS", "/v1/tus", tus_uploads_handle, HTTP_BODY_STREAM, 0},
+    {"POST", "/v1/tus", tus_uploads_handle, HTTP_BODY_STREAM, 0},
+    {"GET", "/v1/tus", tus_uploads_handle, HTTP_BODY_STREAM, 0},
+    {"PUT", "/v1/tus", tus_uploads_handle, HTTP_BODY_STREAM, 0},
+    {"OPTIONS", "/v1/tus/", tus_uploads_handle, HTTP_BODY_STREAM, 0},
+    {"POST", "/v1/tus/", tus_uploads_handle, HTTP_BODY_STREAM, 0},
+    {"OPTIONS", "/v1/tus/:id", tus_upload_handle, HTTP_BODY_STREAM, 0},
+    {"GET", "/v1/tus/:id", tus_upload_handle, HTTP_BODY_STREAM, 0},
+    {"PATCH", "/v1/tus/:id", tus_upload_handle, HTTP_BODY_STREAM, 0},
+    {"DELETE", "/v1/tus/:id", tus_upload_handle, HTTP_BODY_STREAM, 0},
+    {"POST", "/v1/tus/:id", tus_upload_handle, HTTP_BODY_STREAM, 0},
+    {"PUT", "/v1/tus/:id", tus_upload_handle, HTTP_BODY_STREAM, 0},
     {0},
 };
 
@@ -158,6 +174,7 @@ static int open_listeners(struct ingest *g, struct error *e)
 						  .tls = g->tls,
 						  .routes = routes,
 						  .arg = g,
+						  .headers = answer_headers,
 						  .limits = {.connections_max = (unsigned)g->config->connections_max,
 							     .address_connections_max =
 								 (unsigned)g->config->address_connections_max},

@@ -26,6 +26,7 @@ struct ingest_config {
 	uint64_t threads;
 	uint64_t connections_max;
 	uint64_t address_connections_max;
+	uint64_t recording_bytes_max;
 	int64_t linger_ms;
 	int64_t token_ms;
 	int64_t grace_ms;

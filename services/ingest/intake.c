@@ -283,6 +283,11 @@ static void opened(struct intake *i)
 	i->acked = o->offset;
 	i->provisional_from = o->offset;
 	i->upload = o->upload;
+	if (o->upload.has_length) {
+		i->has_declared = true;
+		i->declared_bytes = o->upload.length;
+		i->turn.room = ROOM_UPLOAD;
+	}
 	i->turn.opening.upload = (struct intake_upload){0};
 	i->max_bytes = MIN(i->max_bytes, o->max_bytes);
 	i->max_duration_ms = MIN(i->max_duration_ms, o->max_duration_ms);

@@ -7,7 +7,8 @@ void intake_drop_provisional(struct intake *i)
 	if (!i->is_provisional)
 		return;
 	i->is_provisional = false;
-	i->received = i->provisional_from;
+	i->received = i->written = i->provisional_from;
+	i->measured_written = MIN(i->measured_written, i->written);
 	chunks_clear(&i->queue, i->set->o.chunks);
 	i->clear_bytes = i->running;
 	if (!i->running)
@@ -30,6 +31,8 @@ void intake_set_length(struct intake *i, uint64_t length)
 	i->upload.length = length;
 	i->want.set_length = true;
 	i->want.length = length;
+	i->has_declared = true;
+	i->declared_bytes = length;
 	intake_settle(i);
 }
 

@@ -124,6 +124,21 @@ int recording_row_set_length(struct db_pool *p, const struct uuid *recording, ui
 	return db_run(p, &st, (const char *[]){id, db_param_int((int64_t)length, text)}, NULL, e);
 }
 
+int recording_row_upload_delete(struct db_pool *p, const struct uuid *recording, const struct uuid *account,
+				const struct uuid *session, bool *ret_was_there, struct error *e)
+{
+	static const struct db_statement st = {"upload_delete",
+					       "SELECT rushes.upload_delete($1::uuid, $2::uuid, $3::uuid)", 3};
+	char ids[3][UUID_TEXT_BYTES];
+	uuid_format(recording, ids[0]);
+	uuid_format(account, ids[1]);
+	uuid_format(session, ids[2]);
+	_cleanup_(db_result_freep) struct db_result *rows = NULL;
+	int r = db_run(p, &st, (const char *[]){ids[0], ids[1], ids[2]}, &rows, e);
+	*ret_was_there = r == 0 && db_bool(rows, 0, 0);
+	return r;
+}
+
 int recording_row_saved(struct db_pool *p, const struct uuid *recording, struct turn_save *how,
 			const struct intake_total *total, struct error *e)
 {

@@ -14,6 +14,11 @@ int recording_row_upload(struct db_pool *p, const struct turn *t, struct turn_op
 int recording_row_set_length(struct db_pool *p, const struct uuid *recording, uint64_t length,
 			     struct error *e) _must_check_;
 
+/* The upload of this session is discarded. *ret_was_there: there was one. ERR_CANCELLED when it is being deleted
+ * already, ERR_DENIED when it is held. */
+int recording_row_upload_delete(struct db_pool *p, const struct uuid *recording, const struct uuid *account,
+				const struct uuid *session, bool *ret_was_there, struct error *e) _must_check_;
+
 /* `total` may be NULL. how->job and bytes are set; without a job there was nothing to save and it was discarded. */
 int recording_row_saved(struct db_pool *p, const struct uuid *recording, struct turn_save *how,
 			const struct intake_total *total, struct error *e) _must_check_;
