@@ -80,6 +80,8 @@ export async function startProcess({ dir, name, command, args = [], env = {}, cw
 	const stat = readStat(child.pid);
 	const record = { name, pid: child.pid, started: stat?.started ?? "", command, log };
 	fs.writeFileSync(recordPath(dir, name), JSON.stringify(record));
+	// for whoever started it: how it ended
+	record.ended = new Promise((resolve) => child.once("exit", (code, signal) => resolve({ code, signal })));
 	return record;
 }
 
