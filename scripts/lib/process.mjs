@@ -19,12 +19,12 @@ export async function waitFor(what, condition, { limitMs = 30_000, pollMs = POLL
 	}
 }
 
-/** State letter and start time (clock ticks since boot) of a process, or null. */
+/** State letter, parent and start time (clock ticks since boot) of a process, or null. */
 function readStat(pid) {
 	try {
 		const stat = fs.readFileSync(`/proc/${pid}/stat`, "latin1");
 		const fields = stat.slice(stat.lastIndexOf(")") + 2).split(" ");
-		return { state: fields[0], started: fields[19] };
+		return { state: fields[0], parent: Number(fields[1]), started: fields[19] };
 	} catch {
 		return null;
 	}
@@ -80,8 +80,8 @@ export async function startProcess({ dir, name, command, args = [], env = {}, cw
 	const stat = readStat(child.pid);
 	const record = { name, pid: child.pid, started: stat?.started ?? "", command, log };
 	fs.writeFileSync(recordPath(dir, name), JSON.stringify(record));
-	// for whoever started it: how it ended
-	record.ended = new Promise((resolve) => child.once("exit", (code, signal) => resolve({ code, signal })));
+	// for whoever started it: how it ended, some moments after it did
+	child.once("exit", (code, signal) => (record.exit = { code, signal }));
 	return record;
 }
 
@@ -97,6 +97,35 @@ export function signalProcess(record, signal) {
 	}
 }
 
+/** Pids of the processes whose parent is this one. */
+function childrenOf(pid) {
+	return fs
+		.readdirSync("/proc")
+		.filter((name) => /^\d+$/.test(name))
+		.map(Number)
+		.filter((child) => readStat(child)?.parent === pid);
+}
+
+/**
+ * Stops or goes on with a process and its children, which SIGSTOP and SIGCONT leave alone: a server that answers by processes
+ * of its own, as PostgreSQL does, is only silent when all are. The parent is stopped first and goes on last.
+ */
+export function signalFamily(record, signal) {
+	const children = isRunning(record) ? () => childrenOf(record.pid) : () => [];
+	const all = (pids) => {
+		for (const pid of pids) {
+			try {
+				process.kill(pid, signal);
+			} catch (error) {
+				if (error.code !== "ESRCH") throw error;
+			}
+		}
+	};
+	if (signal === "SIGSTOP") signalProcess(record, signal);
+	all(children());
+	if (signal !== "SIGSTOP") signalProcess(record, signal);
+}
+
 export async function waitGone(record, limitMs = STOP_LIMIT_MS) {
 	await waitFor(`${record.name} (pid ${record.pid}) ends`, () => !isRunning(record), { limitMs });
 }
@@ -104,7 +133,7 @@ export async function waitGone(record, limitMs = STOP_LIMIT_MS) {
 /** Ends a process in good order, by force when it does not obey in time, and forgets its record. True: in good order. */
 export async function stopProcess(dir, record, { signal = "SIGTERM", limitMs = STOP_LIMIT_MS } = {}) {
 	let orderly = true;
-	signalProcess(record, "SIGCONT");
+	signalFamily(record, "SIGCONT");
 	if (signalProcess(record, signal)) {
 		try {
 			await waitGone(record, limitMs);

@@ -16,6 +16,7 @@ import {
 	isRunning,
 	logTail,
 	readRecords,
+	signalFamily,
 	signalProcess,
 	startProcess,
 	stopProcess,
@@ -226,11 +227,11 @@ export class Stack {
 	}
 
 	pause(service) {
-		signalProcess(this.services[service] ?? this[service].record, "SIGSTOP");
+		signalFamily(this.services[service] ?? this[service].record, "SIGSTOP");
 	}
 
 	resume(service) {
-		signalProcess(this.services[service] ?? this[service].record, "SIGCONT");
+		signalFamily(this.services[service] ?? this[service].record, "SIGCONT");
 	}
 
 	/** A service's admin endpoint. */

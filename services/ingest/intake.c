@@ -102,9 +102,16 @@ static void take_wishes(struct intake *i)
 	chunks_join(&i->turn.bytes, &i->queue, i->set->o.chunks);
 }
 
+/* What a turn left undone (the database is away) is done before more is taken, so that what waits has a limit. */
+static bool has_backlog(const struct intake *i)
+{
+	return i->turn.bytes.bytes >= INTAKE_QUEUE_BYTES && !i->want.discard && !i->want.drop;
+}
+
 static void submit(struct intake *i)
 {
-	take_wishes(i);
+	if (!has_backlog(i))
+		take_wishes(i);
 	i->running = true;
 	i->announcing = i->announce;
 	i->announce = false;

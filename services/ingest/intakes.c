@@ -252,6 +252,12 @@ size_t intakes_attached(struct intakes *s, bool only_saved, struct uuid *ret, in
 	return n;
 }
 
+/* Beside what a running turn holds. */
+static uint64_t waiting_bytes(const struct intake *i)
+{
+	return i->queue.bytes + (i->running ? 0 : i->turn.bytes.bytes);
+}
+
 /* Most intakes shown one by one. */
 #define DEBUG_MAX 500
 
@@ -266,7 +272,7 @@ json_t *intakes_debug(void *intakes)
 						i->recording_text, "account", i->account_text, "state",
 						intake_state_to_string(i->state), "connected", i->attached, "working",
 						i->running, "received", (json_int_t)i->received, "durable",
-						(json_int_t)i->acked, "waiting", (json_int_t)i->queue.bytes);
+						(json_int_t)i->acked, "waiting", (json_int_t)waiting_bytes(i));
 			(void)json_array_append_new(list, one);
 		}
 	}
