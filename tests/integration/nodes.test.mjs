@@ -108,7 +108,7 @@ describe("two ingest nodes", () => {
 	const fenceTimes = (node) =>
 		stack
 			.log(node)
-			.map(({ msg }) => /let the recording go in (\d+) ms/.exec(msg ?? ""))
+			.map(({ message }) => /let the recording go in (\d+) ms/.exec(message ?? ""))
 			.filter(Boolean)
 			.map((match) => Number(match[1]));
 
@@ -127,5 +127,146 @@ describe("two ingest nodes", () => {
 		await finish(second.connection, bytes);
 		assert.equal((await recordingRow(first.ready.recording)).state, "saved");
 		await covers(first.ready.recording, bytes);
+	});
+
+	it("refuse a fence of others, and one of an epoch that is not the last", { timeout: 60_000 }, async () => {
+		const [authorization, take] = [await token(), randomUUID()];
+		const { connection, ready } = await begin("ingest", authorization, take);
+		connection.sendBytes(0, randomBytes(2 * PAYLOAD));
+		await ackTo(connection, 1);
+		const { recording } = ready;
+		const { stream_epoch: epoch } = await recordingRow(recording);
+		assert.equal((await fence("ingest", "transcoder", { recording, epoch: epoch + 1 })).status, 403);
+		assert.equal((await fence("ingest", "ingest-2", { recording, epoch: epoch + 1 })).status, 409);
+		assert.equal((await fence("ingest", "ingest-2", { recording, epoch })).status, 409, "the epoch is its own");
+		assert.equal((await fence("ingest", "ingest-2", { recording })).status, 400);
+		assert.equal((await segments(recording))[0].state, "open");
+		connection.send({ type: "abort" });
+		await connection.nextOf("discarded");
+	});
+
+	it("lose nothing when a recording goes to and fro", { timeout: 120_000 }, async () => {
+		const bytes = randomBytes(2_500_000);
+		const cuts = Array.from({ length: 12 }, (_, i) => (i + 1) * 190_000);
+		let connections = 0;
+		const sent = await sendRecording({
+			url: () => stack.ingestUrlOf(NODES[connections++ % 2]),
+			ca: stack.ca,
+			token: await token(),
+			bytes,
+			cuts,
+		});
+		assert.ok(sent.connections > 12);
+		await covers(sent.recording, bytes);
+		for (const node of NODES) {
+			const times = fenceTimes(node).sort((a, b) => a - b);
+			assert.ok(times.length >= 5 && times[times.length >> 1] < 100, `${node} waited for ${times} ms`);
+		}
+	});
+
+	it("let the newer of two connections win while both send", { timeout: 60_000 }, async () => {
+		const bytes = randomBytes(1_000_000);
+		const [authorization, take] = [await token(), randomUUID()];
+		const first = await begin("ingest", authorization, take);
+		let stopped = false;
+		const sending = (async () => {
+			for (let at = 0; at < 600_000 && !stopped; at += 10_000) {
+				first.connection.sendBytes(at, bytes.subarray(at, at + 10_000));
+				await new Promise(setImmediate);
+			}
+		})();
+		await ackTo(first.connection, 1);
+		const second = await begin("ingest-2", authorization, take);
+		assert.equal((await errorOf(first.connection)).code, "superseded");
+		stopped = true;
+		await sending;
+		second.connection.sendBytes(second.ready.offset, bytes.subarray(second.ready.offset));
+		await finish(second.connection, bytes);
+		await covers(first.ready.recording, bytes);
+	});
+
+	it("go on without a node that does not answer, which closes what it has when it is back", { timeout: 60_000 }, async () => {
+		const bytes = randomBytes(800_000);
+		const [authorization, take] = [await token(), randomUUID()];
+		const first = await begin("ingest", authorization, take);
+		const { recording } = first.ready;
+		first.connection.sendBytes(0, bytes.subarray(0, 100_000));
+		first.connection.send({ type: "pause" });
+		await ackTo(first.connection, 100_000);
+		first.connection.sendBytes(100_000, bytes.subarray(100_000, 500_000));
+		const acked = await ackTo(first.connection, 100_000 + 5 * PAYLOAD);
+		stack.pause("ingest");
+		try {
+			const second = await begin("ingest-2", authorization, take, acked);
+			assert.equal(second.ready.offset, 100_000, "the last closed end");
+			second.connection.sendBytes(100_000, bytes.subarray(100_000));
+			await finish(second.connection, bytes);
+			assert.deepEqual(
+				(await segments(recording)).map(({ state }) => state),
+				["closed", "open", "closed"],
+			);
+		} finally {
+			stack.resume("ingest");
+		}
+		assert.equal((await errorOf(first.connection)).code, "superseded");
+		await waitFor("the older node closes its segment", async () => (await segments(recording))[1].state === "closed");
+		assert.ok(Number((await segments(recording))[1].bytes) >= acked - 100_000);
+		await covers(recording, bytes);
+	});
+
+	it("wait for acknowledged bytes that are not sent again", { timeout: 90_000 }, async () => {
+		const bytes = randomBytes(400_000);
+		const [authorization, take] = [await token(), randomUUID()];
+		const first = await begin("ingest", authorization, take);
+		const { recording } = first.ready;
+		first.connection.sendBytes(0, bytes.subarray(0, 300_000));
+		const acked = await ackTo(first.connection, 4 * PAYLOAD);
+		await stack.kill("ingest");
+		const second = await begin("ingest-2", authorization, take, acked);
+		assert.equal(second.ready.offset, 0);
+		second.connection.sendBytes(0, bytes.subarray(0, 50_000));
+		second.connection.send({ type: "send" });
+		const error = await errorOf(second.connection);
+		assert.deepEqual([error.code, error.retry], ["elsewhere", true]);
+		await stack.restart("ingest");
+		await waitFor("its segment is closed", async () => (await segments(recording))[0].state === "closed");
+		const third = await begin("ingest-2", authorization, take);
+		assert.ok(third.ready.offset >= acked);
+		third.connection.sendBytes(third.ready.offset, bytes.subarray(third.ready.offset));
+		await finish(third.connection, bytes);
+		await covers(recording, bytes);
+	});
+
+	it("keep a broken-off take open until the node that holds its bytes is back", { timeout: 120_000 }, async () => {
+		const bytes = randomBytes(300_000);
+		const [authorization, take] = [await token(), randomUUID()];
+		const first = await begin("ingest", authorization, take);
+		const { recording } = first.ready;
+		first.connection.sendBytes(0, bytes);
+		const acked = await ackTo(first.connection, 4 * PAYLOAD);
+		await stack.kill("ingest");
+		const second = await begin("ingest-2", authorization, take);
+		second.connection.sendBytes(0, bytes.subarray(0, 10_000));
+		second.connection.send({ type: "pause" });
+		await ackTo(second.connection, 10_000);
+		second.connection.cut();
+		// a take that nothing is awaited for shows that the sweep has looked
+		const other = await begin("ingest-2", await token(), randomUUID());
+		other.connection.sendBytes(0, bytes);
+		other.connection.send({ type: "pause" });
+		await ackTo(other.connection, bytes.length);
+		other.connection.cut();
+		await advanceTime(stack, "100 minutes");
+		await waitFor("the other take is recovered", async () => (await recordingRow(other.ready.recording)).state === "saved");
+		assert.equal((await recordingRow(recording)).state, "open");
+		await stack.restart("ingest");
+		await waitFor("its segment is closed", async () => (await segments(recording))[0].state === "closed");
+		assert.equal((await recordingRow(recording)).state, "open", "the window counts from the node's return");
+		await advanceTime(stack, "200 minutes");
+		await waitFor("the take is recovered", async () => (await recordingRow(recording)).state === "saved");
+		const row = await recordingRow(recording);
+		assert.ok(row.recovered && Number(row.bytes) >= acked);
+		await covers(recording, bytes.subarray(0, Number(row.bytes)));
+		await advanceTime(stack, "0");
 	});
 });
