@@ -14,7 +14,8 @@
 struct segment {
 	struct segment_host *host;
 	struct segment_ids ids;
-	struct segment_place place; /* where the next one may be opened; number < 0: prepare first */
+	struct segment_place place; /* where the next one may be opened; number < 0: ask first */
+	uint64_t next;		    /* offset of the next byte while no segment is open */
 	bool has_key;
 	uint8_t key[KEY_BYTES];
 	struct recording_key key_row;
@@ -83,7 +84,7 @@ void segment_free(struct segment *s)
 	free(s);
 }
 
-static int find_place(struct segment *s, int64_t epoch, int64_t acked, uint64_t *ret_offset, struct error *e)
+static int find_place(struct segment *s, int64_t epoch, int64_t acked, struct error *e)
 {
 	assert(!s->is_open);
 	struct segment_place p;
@@ -94,23 +95,30 @@ static int find_place(struct segment *s, int64_t epoch, int64_t acked, uint64_t 
 		if (r == 0)
 			r = segment_row_prepare(s->host->db, &s->ids, p.epoch, acked, &p, e);
 	}
-	if (r < 0)
-		return r;
-	if (p.end != s->crc_bytes)
-		s->saw_all = false;
-	s->place = p;
-	*ret_offset = p.end;
+	if (r == 0)
+		s->place = p;
+	return r;
+}
+
+/* Where the client is to go on: behind what closed segments hold. */
+static int go_on_at_end(struct segment *s, uint64_t *ret_offset)
+{
+	s->next = s->place.end;
+	s->saw_all = s->saw_all && s->next == s->crc_bytes;
+	*ret_offset = s->next;
 	return 0;
 }
 
 int segment_prepare(struct segment *s, int64_t acked, uint64_t *ret_offset, struct error *e)
 {
-	return find_place(s, SEGMENT_EPOCH_NEW, acked, ret_offset, e);
+	int r = find_place(s, SEGMENT_EPOCH_NEW, acked, e);
+	return r < 0 ? r : go_on_at_end(s, ret_offset);
 }
 
 int segment_resume(struct segment *s, uint64_t *ret_offset, struct error *e)
 {
-	return find_place(s, s->place.epoch, SEGMENT_ACKED_UNKNOWN, ret_offset, e);
+	int r = find_place(s, s->place.epoch, SEGMENT_ACKED_UNKNOWN, e);
+	return r < 0 ? r : go_on_at_end(s, ret_offset);
 }
 
 const struct segment_owner *segment_owner(const struct segment *s)
@@ -160,15 +168,18 @@ static int create_file(struct segment *s, struct error *e)
 /* Row `incoming` → file, durable → row `present`. What fails after the first row is closed by the next prepare. */
 static int begin(struct segment *s, struct error *e)
 {
-	uint64_t offset;
-	int r = s->place.number < 0 ? segment_resume(s, &offset, e) : 0;
+	int r = s->place.number < 0 ? find_place(s, s->place.epoch, SEGMENT_ACKED_UNKNOWN, e) : 0;
+	/* more may be there meanwhile, closed by a node that was away: the client goes on where it is all the same */
+	if (r == 0 && s->place.end < s->next)
+		r = error_set(e, ERR_CORRUPT, "recording %s: bytes before %llu are gone", s->ids.recording_text,
+			      (unsigned long long)s->next);
 	if (r == 0)
 		r = load_key(s, e);
 	if (r < 0)
 		return r;
 	s->copy = uuid_v7();
 	s->number = s->place.number;
-	s->start = s->place.end;
+	s->start = s->place.end = s->next;
 	struct segment_place place = s->place;
 	s->place.number = -1;
 	/* before its row is there, so that the keeper never takes it for abandoned */
@@ -269,7 +280,7 @@ int segment_end(struct segment *s, struct error *e)
 	} else {
 		s->segments--;
 	}
-	s->place.end = s->start + counted;
+	s->next = s->start + counted;
 	close_file(s);
 	return 0;
 }
@@ -286,7 +297,7 @@ int segment_salvage_broken(struct segment *s, struct error *e)
 	int r = segment_salvage(s->host, &s->ids.recording, s->number, &s->copy, &found, e);
 	if (r < 0)
 		return r;
-	s->place.end = s->start + found.bytes;
+	s->next = s->start + found.bytes;
 	close_file(s);
 	return 0;
 }
@@ -303,7 +314,7 @@ uint64_t segment_durable(const struct segment *s)
 		return s->start;
 	if (s->is_open)
 		return s->start + sealed_appender_durable(s->appender);
-	return s->place.end;
+	return s->next;
 }
 
 bool segment_is_open(const struct segment *s)

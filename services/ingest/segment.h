@@ -38,8 +38,8 @@ int segment_prepare(struct segment *s, int64_t acked, uint64_t *ret_offset, stru
 /* After segment_prepare(): the node that is to be asked first to let go of the recording (fence.h), or NULL. */
 const struct segment_owner *segment_owner(const struct segment *s);
 
-/* Tells again where the recording goes on, with the epoch of segment_prepare(): after the owner was asked, and after a
- * pause. ERR_CONFLICT when a newer epoch was raised. */
+/* Tells again where the recording goes on, with the epoch of segment_prepare(): after the owner was asked. ERR_CONFLICT
+ * when a newer epoch was raised. */
 int segment_resume(struct segment *s, uint64_t *ret_offset, struct error *e) _must_check_;
 
 int64_t segment_epoch(const struct segment *s); /* 0 before segment_prepare() */

@@ -214,6 +214,28 @@ describe("two ingest nodes", () => {
 		await covers(recording, bytes);
 	});
 
+	it("go on where the client is, whatever an older node closes meanwhile", { timeout: 60_000 }, async () => {
+		const bytes = randomBytes(700_000);
+		const [authorization, take] = [await token(), randomUUID()];
+		const first = await begin("ingest", authorization, take);
+		const { recording } = first.ready;
+		first.connection.sendBytes(0, bytes.subarray(0, 500_000));
+		await ackTo(first.connection, 7 * PAYLOAD);
+		stack.pause("ingest");
+		const second = await begin("ingest-2", authorization, take).finally(() => stack.resume("ingest"));
+		second.connection.sendBytes(0, bytes.subarray(0, 50_000));
+		second.connection.send({ type: "pause" });
+		await ackTo(second.connection, 50_000);
+		await waitFor("the older node closes its segment", async () => (await segments(recording))[0].state === "closed");
+		second.connection.sendBytes(50_000, bytes.subarray(50_000));
+		await finish(second.connection, bytes);
+		assert.deepEqual(
+			(await segments(recording)).map(({ start_offset }) => Number(start_offset)),
+			[0, 0, 50_000],
+		);
+		await covers(recording, bytes);
+	});
+
 	it("wait for acknowledged bytes that are not sent again", { timeout: 90_000 }, async () => {
 		const bytes = randomBytes(400_000);
 		const [authorization, take] = [await token(), randomUUID()];
