@@ -527,3 +527,43 @@ create table rushes.rules_change (
 	done_to uuid not null default '00000000-0000-0000-0000-000000000000',
 	changed_at timestamptz not null default rushes.rushes_now()
 );
+
+-- An object store may show a write after it has confirmed the removal of its name. So a copy that was removed at a target is
+-- looked for again, an hour and a day later; the recording's deletion does not wait for it. Ids and names only.
+create table rushes.second_look (
+	copy uuid primary key,
+	recording uuid not null,
+	account uuid not null,
+	file_kind text not null,
+	target uuid not null references rushes.target,
+	location text not null,
+	temporary text,
+	upload_id text,
+	-- what the delivery or the removal found of the store itself: another disk confirms nothing
+	evidence jsonb,
+	-- 1: the look after an hour, 2: after a day
+	number smallint not null default 1 check (number in (1, 2)),
+	-- when the target confirmed the removal, or when what came late was removed
+	removed_at timestamptz not null default rushes.rushes_now(),
+	due_at timestamptz not null,
+	-- raised by every take: the fence
+	attempt integer not null default 0,
+	failures integer not null default 0,
+	last_error text,
+	worker text,
+	lease_until timestamptz
+);
+create index second_look_due on rushes.second_look (target, due_at);
+create index second_look_running on rushes.second_look (target) where lease_until is not null;
+create index second_look_recording on rushes.second_look (recording);
+
+-- Dates are compared with PostgreSQL's clock. Each machine whose services sweep counts the time by a clock of its own that
+-- nobody sets (CLOCK_BOOTTIME): here stands, per machine and boot, what it had counted at which time of PostgreSQL's clock. When
+-- the two no longer agree, PostgreSQL's clock jumped.
+create table rushes.clock_reference (
+	machine text primary key check (length(machine) between 1 and 200),
+	counted_us bigint not null,
+	at timestamptz not null,
+	-- since when its count and PostgreSQL's clock have always agreed
+	steady_since timestamptz not null
+);

@@ -265,7 +265,13 @@ create function rushes.recording_explain(p_account uuid, p_recording uuid) retur
 								  then c.rule else r.due_rule end) end)
 				order by c.created_at, c.id), '[]')
 			   from rushes.copy c left join rushes.target t on t.id = c.target left join rushes.node n on n.id = c.node
-			   where c.recording = r.id))
+			   where c.recording = r.id),
+		'second_looks', (select coalesce(jsonb_agg(jsonb_build_object('copy', s.copy, 'of', s.file_kind,
+					'place', 'target/' || s.target, 'name', t.name, 'due_at', s.due_at, 'failures', s.failures,
+					'because', coalesce('the target did not answer: ' || s.last_error,
+						'it was removed there, and is looked for again'))
+					order by s.due_at, s.copy), '[]')
+				 from rushes.second_look s join rushes.target t on t.id = s.target where s.recording = r.id))
 	from rushes.recording r where r.id = p_recording and (p_account is null or r.account = p_account)
 $$;
 

@@ -450,10 +450,12 @@ static int purge_versions(struct purge *p, struct error *e)
 		return r;
 	/* the server keeps no versions */
 	struct s3_stored there;
-	r = s3_delete(p->client, p->key, NULL, e);
+	r = s3_head(p->client, p->key, NULL, &there, e);
+	p->removed += r == 0;
+	if (r == 0 || r == ERR_NOTFOUND)
+		r = s3_delete(p->client, p->key, NULL, e);
 	if (r < 0)
 		return r;
-	p->removed++;
 	r = s3_head(p->client, p->key, NULL, &there, e);
 	if (r == 0)
 		return error_set(e, ERR_RETRY, "the object is still there");

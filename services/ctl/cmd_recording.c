@@ -172,6 +172,14 @@ static const struct column explain_columns[] = {
     {"because", "WHY", COLUMN_TEXT}, {"place", "PLACE", COLUMN_TEXT}, {0},
 };
 
+static const struct column look_columns[] = {
+    {"of", "COPY OF", COLUMN_TEXT},
+    {"name", "AT", COLUMN_TEXT},
+    {"due_at", "LOOKED FOR AT", COLUMN_TIME},
+    {"because", "WHY", COLUMN_TEXT},
+    {0},
+};
+
 static const struct column check_columns[] = {{"check", "CHECK", COLUMN_TEXT},
 					      {"result", "RESULT", COLUMN_TEXT},
 					      {"detail", "DETAIL", COLUMN_TEXT},
@@ -271,6 +279,10 @@ static int explain(struct ctl *c, const void *arguments, struct error *e)
 		(void)fputc('\n', c->out);
 		output_table(explain_columns, json_object_get(recording, "copies"), "There is no copy that we know of.",
 			     c->out);
+		if (json_array_size(json_object_get(recording, "second_looks")) > 0) {
+			(void)fputs("\nRemoved copies that are looked for again\n", c->out);
+			output_table(look_columns, json_object_get(recording, "second_looks"), "", c->out);
+		}
 	}
 	json_decref(recording);
 	return 0;

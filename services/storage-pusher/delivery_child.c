@@ -234,10 +234,12 @@ static int handle_delete(struct child *c, json_t *message, struct error *e)
 				     .evidence = json_object_get(copy, "evidence")};
 	if (!item.location)
 		return error_set(e, ERR_RETRY, "the copy that is to be removed has no name");
-	int r = c->target->ops->remove(c->target, &item, &evidence, e);
+	bool found = false;
+	int r = c->target->ops->remove(c->target, &item, &evidence, &found, e);
 	if (r < 0)
 		return r;
-	return channel_send(c->fd, json_pack("{s:s,s:o}", "op", "removed", "evidence", evidence), e);
+	return channel_send(c->fd,
+			    json_pack("{s:s,s:o,s:b}", "op", "removed", "evidence", evidence, "found", (int)found), e);
 }
 
 static int handle(struct child *c, json_t *message, bool *ret_clean, struct error *e)

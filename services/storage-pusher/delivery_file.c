@@ -241,14 +241,17 @@ static int check_store(const struct delivery_item *item, const struct place *p, 
 	return 0;
 }
 
-static int remove_names(const struct place *p, struct error *e)
+static int remove_names(const struct place *p, bool *ret_found, struct error *e)
 {
 	const char *const names[] = {p->temporary, p->name};
 	for (size_t i = 0; i < ARRAY_SIZE(names); i++) {
 		bool absent = false;
 		if (!names[i])
 			continue;
-		int r = folder_unlink(p->folder, names[i], e);
+		int r = folder_is_absent(p->folder, names[i], &absent, e);
+		*ret_found = *ret_found || (r == 0 && !absent);
+		if (r == 0)
+			r = folder_unlink(p->folder, names[i], e);
 		if (r == 0 && fsync(p->folder) < 0)
 			r = error_set_errno(e, ERR_RETRY, errno, "cannot flush the folder at the target");
 		if (r == 0)
@@ -262,7 +265,7 @@ static int remove_names(const struct place *p, struct error *e)
 }
 
 static int file_remove(struct delivery_target *target, const struct delivery_item *item, json_t **ret_evidence,
-		       struct error *e)
+		       bool *ret_found, struct error *e)
 {
 	struct file_target *t = (struct file_target *)target;
 	_cleanup_(place_done) struct place p = {.root = -1, .folder = -1};
@@ -272,7 +275,7 @@ static int file_remove(struct delivery_target *target, const struct delivery_ite
 	bool had_folder = r == 0;
 	r = check_store(item, &p, e);
 	if (r == 0 && had_folder)
-		r = remove_names(&p, e);
+		r = remove_names(&p, ret_found, e);
 	if (r < 0)
 		return r;
 	folder_prune(p.root, item->location);

@@ -169,17 +169,18 @@ static int s3_target_put(struct delivery_target *target, const struct delivery_i
 }
 
 static int s3_target_remove(struct delivery_target *target, const struct delivery_item *item, json_t **ret_evidence,
-			    struct error *e)
+			    bool *ret_found, struct error *e)
 {
 	struct s3_target *t = (struct s3_target *)target;
 	unsigned versions = 0, uploads = 0;
-	int r = item->upload_id ? s3_abort(t->client, item->location, item->upload_id, e) : 0;
-	if (r == 0)
-		r = s3_purge(t->client, item->location, &versions, &uploads, e);
+	int r = s3_purge(t->client, item->location, &versions, &uploads, e);
+	/* the recorded one also where the server does not list it */
+	if (r == 0 && item->upload_id)
+		r = s3_abort(t->client, item->location, item->upload_id, e);
 	if (r < 0)
 		return r;
-	*ret_evidence = json_pack("{s:b,s:i,s:i}", "absent", 1, "versions", (int)versions, "uploads",
-				  (int)uploads + (item->upload_id != NULL));
+	*ret_found = versions + uploads > 0;
+	*ret_evidence = json_pack("{s:b,s:i,s:i}", "absent", 1, "versions", (int)versions, "uploads", (int)uploads);
 	return *ret_evidence ? 0 : error_nomem(e);
 }
 

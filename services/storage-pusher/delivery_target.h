@@ -51,9 +51,10 @@ struct delivery_target_ops {
 	 * it is there whole. *ret_clean after an error: nothing of it is left at the target. */
 	int (*put)(struct delivery_target *t, const struct delivery_item *item, const struct delivery_source *source,
 		   struct delivery_proof *ret, bool *ret_clean, struct error *e);
-	/* Removes everything that may exist under the item's names and proves that it is gone. */
+	/* Removes everything that may exist under the item's names and proves that it is gone. *ret_found: something
+	 * was there. */
 	int (*remove)(struct delivery_target *t, const struct delivery_item *item, json_t **ret_evidence,
-		      struct error *e);
+		      bool *ret_found, struct error *e);
 	void (*free)(struct delivery_target *t);
 };
 

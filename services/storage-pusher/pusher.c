@@ -23,6 +23,10 @@ const struct config_option pusher_options[] = {
      "Folder that targets of kind file must lie below; without it they may lie anywhere"},
     {"RUSHES_PUSHER_PRIVATE_ADDRESSES", CONFIG_BOOL, "no", 0, 0, NULL, OPTION(private_addresses),
      "Whether a client's target may lead to loopback and private addresses, where it asks for it; ours may"},
+    {"RUSHES_PUSHER_LOOK_SLOTS", CONFIG_UINT, "2", 1, LOOKS_SLOTS_MAX, NULL, OPTION(look_slots),
+     "Second looks at once, for what was removed at targets, one at each target"},
+    {"RUSHES_PUSHER_LOOK_EVERY", CONFIG_DURATION, "5s", 100, 3600000, NULL, OPTION(look_every_ms),
+     "Time between two questions for second looks that are due, while there are none"},
     {"RUSHES_PUSHER_SWEEP_EVERY", CONFIG_DURATION, "2s", 100, 3600000, NULL, OPTION(sweep_every_ms),
      "Time between two sweeps for copies that are due by this service's rules"},
     {0},
@@ -88,6 +92,18 @@ static int open_jobs(struct pusher *p, struct error *e)
 	return r == 0 ? worker_add(p->worker, &removal, e) : r;
 }
 
+static int open_looks(struct pusher *p, struct error *e)
+{
+	const struct looks_options o = {.platform = p->platform,
+					.deliveries = p->deliveries,
+					.slots = (unsigned)p->config->look_slots,
+					.every_ms = p->config->look_every_ms};
+	int r = looks_new(&o, &p->looks, e);
+	if (r == 0)
+		platform_debug_add(p->platform, "looks", looks_debug, p->looks);
+	return r;
+}
+
 static void sweep(void *arg)
 {
 	struct pusher *p = arg;
@@ -134,13 +150,14 @@ int pusher_start(struct service *s, const void *config, void **ret_state, struct
 	if (loop_timer_new(platform_loop(p->platform), on_sweep_timer, p, &p->sweep_timer) < 0)
 		return error_nomem(e);
 	loop_timer_set(p->sweep_timer, MIN(p->config->sweep_every_ms, 1000));
-	return open_jobs(p, e);
+	r = open_jobs(p, e);
+	return r < 0 ? r : open_looks(p, e);
 }
 
 static bool is_busy(void *arg)
 {
 	const struct pusher *p = arg;
-	return p->sweep_runs;
+	return p->sweep_runs || looks_are_running(p->looks);
 }
 
 void pusher_drain(void *state)
@@ -148,6 +165,7 @@ void pusher_drain(void *state)
 	struct pusher *p = state;
 	p->sweep_stopped = true;
 	loop_timer_cancel(p->sweep_timer);
+	looks_stop(p->looks);
 	platform_drain(p->platform, is_busy, p);
 }
 
@@ -161,6 +179,7 @@ int pusher_reload(void *state, struct error *e)
 void pusher_stop(void *state)
 {
 	struct pusher *p = state;
+	looks_free(p->looks);
 	/* ends the jobs, which use the children */
 	platform_stop(p->platform);
 	loop_timer_free(p->sweep_timer);

@@ -4,6 +4,7 @@
 #define RUSHES_PUSHER_PUSHER_H
 
 #include "delivery.h"
+#include "looks.h"
 #include "node/platform.h"
 
 struct pusher_config {
@@ -15,6 +16,8 @@ struct pusher_config {
 	char *file_root;
 	bool private_addresses;
 	int64_t sweep_every_ms;
+	uint64_t look_slots;
+	int64_t look_every_ms;
 };
 
 extern const struct config_option pusher_options[];
@@ -24,6 +27,7 @@ struct pusher {
 	struct platform *platform;
 	struct worker *worker;
 	struct delivery_pool *deliveries;
+	struct looks *looks;
 	struct metric *pushes, *removals;
 	struct metric_series *bytes;
 	/* the sweep: a timer of the loop, its work on the pool */

@@ -21,7 +21,7 @@ const SIZES = { main: 21 * MIB + 4321, raw: 3 * MIB, snapshot: 70_000, filmstrip
 const stack = testStack("pusher", {
 	build: path.join(ROOT, process.env.RUSHES_BUILD ?? "build/gcc"),
 	overrides: {
-		"storage-pusher": { RUSHES_PUSHER_SWEEP_EVERY: "200ms", RUSHES_PUSHER_PRIVATE_ADDRESSES: "yes" },
+		"storage-pusher": { RUSHES_PUSHER_SWEEP_EVERY: "200ms", RUSHES_PUSHER_LOOK_EVERY: "200ms", RUSHES_PUSHER_PRIVATE_ADDRESSES: "yes" },
 		janitor: { RUSHES_JANITOR_SWEEP_EVERY: "200ms" },
 	},
 });
@@ -270,6 +270,44 @@ describe("rushes-storage-pusher", () => {
 		assert.deepEqual(left, []);
 		const [main] = await rows(`select evidence from rushes.ledger where recording = '${recording}' and kind = 'gone' and place = 'target/${archive}' and (evidence->>'versions')::int = 2`);
 		assert.deepEqual(main.evidence, { absent: true, versions: 2, uploads: 1 });
+	});
+
+	it("looks again after a removal, and removes what a late writer left, at folder and bucket", { timeout: 60_000 }, async () => {
+		await sql(`update rushes.target set disabled_at = now() where name = 'archive'`);
+		await sql("delete from rushes.second_look");
+		const { recording } = await makeRecording({ main: 100_000, raw: 50_000 });
+		await push(recording);
+		await until("everything is delivered", async () => (await unfinished(recording)) === "0", 60_000);
+		const prefix = await prefixOf(recording);
+		await stack.ctl(["recording", "delete", recording, "--reason", "test", "--yes"]);
+		await until("it is deleted", async () => (await value(`select state from rushes.recording where id = '${recording}'`)) === "deleted");
+		const looks = () => rows(`select * from rushes.second_look where recording = '${recording}' order by location`);
+		assert.deepEqual((await looks()).map(({ number }) => number), [1, 1, 1, 1]);
+		const explained = await stack.ctl(["recording", "explain", recording]);
+		assert.equal(explained.second_looks.length, 4);
+		// a write that the stores show only now
+		const { location, temporary } = (await looks()).find(({ target, file_kind }) => target === ours && file_kind === "main");
+		for (const name of [location, temporary]) {
+			fs.mkdirSync(path.dirname(path.join(stack.storage, name)), { recursive: true });
+			fs.writeFileSync(path.join(stack.storage, name), "late");
+		}
+		await curl(`/takes/support/films/${prefix}/main.mp4`, "-X", "PUT", "--data-binary", "late");
+		await curl(`/takes/support/films/${prefix}/raw.webm?uploads=`, "-X", "POST");
+		const due = () => sql(`update rushes.second_look set due_at = now(), removed_at = now() - interval '2 days' where recording = '${recording}'`);
+		await due();
+		await until("all were looked for", async () => (await looks()).every(({ number }) => number === 2) && (await looks()).length < 4);
+		assert.ok(!fs.existsSync(path.join(stack.storage, prefix)));
+		assert.ok(!(await inBucket()).some((name) => name.includes(recording)));
+		const late = await rows(`select place, evidence from rushes.ledger where recording = '${recording}' and kind = 'found-late' order by id`);
+		assert.equal(late.length, 3);
+		assert.deepEqual(late.filter(({ place }) => place === `target/${ours}`).map(({ evidence }) => evidence.unlinked), [true]);
+		assert.ok(late.some(({ evidence }) => evidence.uploads === 1) && late.some(({ evidence }) => evidence.versions === 1));
+		assert.equal((await looks()).length, 3, "what was clean has had both its looks; what came late is looked for in a day again");
+		await due();
+		await until("nothing is left to look for", async () => (await looks()).length === 0);
+		const { body } = await stack.admin("storage-pusher", "/metrics");
+		assert.match(body, /rushes_pusher_looks_total\{target="s3",result="found"\} 2/);
+		await sql(`update rushes.target set disabled_at = null where name = 'archive'`);
 	});
 
 	it("confirms no deletion while another disk is mounted", async () => {

@@ -97,6 +97,7 @@ static bool exists(const char *below)
 
 static void test_put_and_remove(void **state _unused_)
 {
+	bool found = false;
 	_cleanup_(delivery_target_freep) struct delivery_target *t = target_in(root, "");
 	json_t *evidence = put_ok(t, "some bytes of a film"), *gone = NULL;
 	struct error e = {0};
@@ -109,13 +110,16 @@ static void test_put_and_remove(void **state _unused_)
 	assert_string_equal(json_string_value(json_object_get(evidence, "verified")), "read-back");
 	assert_int_equal(strlen(json_string_value(json_object_get(evidence, "sha256"))), 64);
 	struct delivery_item item = {.location = LOCATION, .temporary = TEMPORARY, .evidence = evidence};
-	assert_int_equal(t->ops->remove(t, &item, &gone, &e), 0);
+	assert_int_equal(t->ops->remove(t, &item, &gone, &found, &e), 0);
 	assert_true(json_is_true(json_object_get(gone, "absent")));
+	assert_true(found);
+	found = false;
 	/* nothing is left that names account or recording */
 	assert_false(exists("hash"));
 	json_decref(gone);
 	/* again: nothing is there, and that is a proof too */
-	assert_int_equal(t->ops->remove(t, &item, &gone, &e), 0);
+	assert_int_equal(t->ops->remove(t, &item, &gone, &found, &e), 0);
+	assert_false(found);
 	json_decref(gone);
 	json_decref(evidence);
 }
@@ -174,6 +178,7 @@ static void test_broken_sources_leave_nothing(void **state _unused_)
 
 static void test_names_that_would_escape(void **state _unused_)
 {
+	bool found = false;
 	static const char *const names[] = {"../x", "a/../../x", "/etc/x", "a//b", "", ".", "..", "a/./b", "a/"};
 	_cleanup_(delivery_target_freep) struct delivery_target *t = target_in(root, "");
 	for (size_t i = 0; i < ARRAY_SIZE(names); i++) {
@@ -185,12 +190,13 @@ static void test_names_that_would_escape(void **state _unused_)
 		bool clean = false;
 		struct error e = {0};
 		assert_int_equal(t->ops->put(t, &item, &source, &proof, &clean, &e), ERR_REJECT);
-		assert_int_equal(t->ops->remove(t, &item, &evidence, &e), ERR_REJECT);
+		assert_int_equal(t->ops->remove(t, &item, &evidence, &found, &e), ERR_REJECT);
 	}
 }
 
 static void test_links_are_not_followed(void **state _unused_)
 {
+	bool found = false;
 	_cleanup_(delivery_target_freep) struct delivery_target *t = target_in(root, "");
 	char room[256], outside[256];
 	struct text_source text = {.text = "the film"};
@@ -202,7 +208,7 @@ static void test_links_are_not_followed(void **state _unused_)
 	assert_int_equal(symlink("outside", path_of("hash", room)), 0);
 	assert_int_equal(put(t, &text, &proof, &clean, &e), ERR_RETRY);
 	struct delivery_item item = {.location = LOCATION, .temporary = TEMPORARY};
-	assert_int_equal(t->ops->remove(t, &item, &evidence, &e), ERR_RETRY);
+	assert_int_equal(t->ops->remove(t, &item, &evidence, &found, &e), ERR_RETRY);
 	assert_false(exists("outside/2026"));
 	/* a link in the file's own place is not written through */
 	assert_int_equal(unlink(room), 0);
@@ -215,13 +221,14 @@ static void test_links_are_not_followed(void **state _unused_)
 
 static void test_another_disk_confirms_nothing(void **state _unused_)
 {
+	bool found = false;
 	_cleanup_(delivery_target_freep) struct delivery_target *t = target_in(root, "");
 	json_t *evidence = put_ok(t, "the film"), *gone = NULL;
 	struct delivery_item item = {.location = LOCATION, .temporary = TEMPORARY, .evidence = evidence};
 	struct error e = {0};
 	char room[256];
 	assert_int_equal(unlink(path_of(FOLDER_MARKER, room)), 0);
-	assert_int_equal(t->ops->remove(t, &item, &gone, &e), ERR_RETRY);
+	assert_int_equal(t->ops->remove(t, &item, &gone, &found, &e), ERR_RETRY);
 	assert_non_null(strstr(e.text, "mounted"));
 	/* a disk that another store began on */
 	_cleanup_(closep) int folder = open(root, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -229,7 +236,7 @@ static void test_another_disk_confirms_nothing(void **state _unused_)
 	assert_int_equal(folder_store_make(folder, &id, &e), 0);
 	assert_int_equal(folder_store_make(folder, &again, &e), 0);
 	assert_true(uuid_equal(&id, &again));
-	assert_int_equal(t->ops->remove(t, &item, &gone, &e), ERR_RETRY);
+	assert_int_equal(t->ops->remove(t, &item, &gone, &found, &e), ERR_RETRY);
 	assert_true(exists(LOCATION));
 	assert_null(gone);
 	json_decref(evidence);
