@@ -47,12 +47,13 @@ begin
 end $$;
 
 -- "28 days at midnight": the starting day is day 1; ends at the midnight that closes day 28, in the installation's zone.
+create function rushes.midnight_after_28_days(p_start timestamptz, p_zone text) returns timestamptz
+	language sql stable parallel safe
+	as $$ select (date_trunc('day', p_start at time zone p_zone) + interval '28 days') at time zone p_zone $$;
+
 create function rushes.midnight_after_28_days(p_start timestamptz) returns timestamptz
 	language sql stable
-	as $$
-	select (date_trunc('day', p_start at time zone i.zone) + interval '28 days') at time zone i.zone
-	from rushes.installation i
-$$;
+	as $$ select rushes.midnight_after_28_days(p_start, i.zone) from rushes.installation i $$;
 
 -- The wait after the n-th failure (n from 1). 13 attempts in all; null when there is no further one. 74 h 2 min together.
 create function rushes.attempt_wait(p_failures integer) returns interval

@@ -321,12 +321,23 @@ create table rushes.copy (
 	foreign key (target, region) references rushes.target (id, region)
 ) with (fillfactor = 80);
 create index copy_recording on rushes.copy (recording);
-create index copy_node_due on rushes.copy (node, due_at) where state = 'present' and due_at is not null and node is not null;
-create index copy_target_due on rushes.copy (target, due_at) where state = 'present' and due_at is not null and target is not null;
-create index copy_rule_due on rushes.copy (rule, due_at) where state = 'present' and due_at is not null;
-create index copy_going on rushes.copy (node) where state = 'going';
+-- what a sweep finds: the places of a rule, and what is due there
+create index copy_due on rushes.copy (rule, coalesce(node, target), due_at) where state = 'present' and due_at is not null;
+create index copy_going on rushes.copy (node, going_at) where state = 'going' and node is not null;
 create index copy_incoming on rushes.copy (node) where state = 'incoming';
-create unique index copy_one_at_target on rushes.copy (recording, kind, target) where target is not null;
+create index copy_node on rushes.copy (node, id) where node is not null;
+create unique index copy_one_at_target on rushes.copy (target, recording, kind) where target is not null;
+
+-- What became of the deliveries of a file, one row per target: kept as long as the recording, because due dates follow from it.
+create table rushes.push (
+	recording uuid not null references rushes.recording,
+	file_kind text not null,
+	target uuid not null references rushes.target,
+	state text not null check (state in ('unfinished', 'done', 'failed', 'cancelled')),
+	-- when it ended
+	at timestamptz not null default 'infinity',
+	primary key (recording, file_kind, target)
+) with (fillfactor = 85);
 
 create table rushes.job (
 	id uuid primary key default gen_random_uuid(),

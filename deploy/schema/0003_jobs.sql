@@ -2,11 +2,12 @@
 -- only a hint; these rows are the queue.
 
 create function rushes.add_event(p_type text, p_account uuid, p_recording uuid, p_trace text default null) returns void
-	language sql
+	language plpgsql
 	as $$
+begin
 	insert into rushes.event (day, type, account, recording, trace)
-	values ((rushes.rushes_now() at time zone 'UTC')::date, p_type, p_account, p_recording, p_trace)
-$$;
+	values ((rushes.rushes_now() at time zone 'UTC')::date, p_type, p_account, p_recording, p_trace);
+end $$;
 
 create function rushes.add_audit(p_actor text, p_action text, p_account uuid, p_subject text, p_detail jsonb default '{}')
 	returns void
@@ -16,22 +17,32 @@ create function rushes.add_audit(p_actor text, p_action text, p_account uuid, p_
 	values (p_actor, p_action, p_account, p_subject, coalesce(p_detail, '{}'))
 $$;
 
--- The only writer of recording.state.
-create function rushes.set_recording_state(p_recording uuid, p_to text) returns void
+-- The only writer of recording.state. All of them, or none.
+create function rushes.set_recordings_state(p_recordings uuid[], p_to text) returns void
 	language plpgsql
 	as $$
 declare
-	v_from text;
+	r record;
 begin
-	select state into v_from from rushes.recording where id = p_recording for update;
-	if not found then
-		perform rushes.refuse('RU002', format('recording %s does not exist', p_recording));
-	end if;
-	if not exists (select from rushes.transition t
-		       where t.noun = 'recording' and t.from_state = v_from and t.to_state = p_to) then
-		perform rushes.refuse('RU001', format('recording %s is %s and cannot become %s', p_recording, v_from, p_to));
-	end if;
-	update rushes.recording set state = p_to where id = p_recording;
+	perform from rushes.recording where id = any (p_recordings) order by id for update;
+	for r in
+		select u.id, x.state from unnest(p_recordings) u(id) left join rushes.recording x on x.id = u.id
+		where not exists (select from rushes.transition t
+				  where t.noun = 'recording' and t.from_state = x.state and t.to_state = p_to)
+	loop
+		if r.state is null then
+			perform rushes.refuse('RU002', format('recording %s does not exist', r.id));
+		end if;
+		perform rushes.refuse('RU001', format('recording %s is %s and cannot become %s', r.id, r.state, p_to));
+	end loop;
+	update rushes.recording set state = p_to where id = any (p_recordings);
+end $$;
+
+create function rushes.set_recording_state(p_recording uuid, p_to text) returns void
+	language plpgsql
+	as $$
+begin
+	perform rushes.set_recordings_state(array[p_recording], p_to);
 end $$;
 
 -- Moves a job to its day's partition. The recording is locked by the caller.
@@ -47,6 +58,10 @@ begin
 				     last_error, created_at, finished_at)
 	values (v_day, p_job.id, p_job.kind, p_job.account, p_job.recording, p_job.file_kind, p_job.target, p_job.node,
 		p_state, p_job.attempt, p_job.failures, coalesce(p_error, p_job.last_error), p_job.created_at, v_now);
+	if p_job.kind = 'push' then
+		update rushes.push set state = p_state, at = v_now
+		where recording = p_job.recording and file_kind = p_job.file_kind and target = p_job.target;
+	end if;
 	if p_outcome is not null then
 		insert into rushes.attempt (day, job, recording, number, worker, started_at, ended_at, outcome, class, error)
 		values (v_day, p_job.id, p_job.recording, p_job.attempt, p_job.worker, p_job.started_at, v_now, p_outcome,
@@ -213,11 +228,14 @@ create function rushes.job_beat(p_worker text, p_jobs uuid[], p_attempts integer
 #variable_conflict use_column
 begin
 	set local synchronous_commit = off;
+	-- in the order of ids, as every statement that locks several jobs
 	return query
-	update rushes.job j set lease_until = rushes.rushes_now() + p_lease
-	from unnest(p_jobs, p_attempts) as h(id, attempt)
-	where j.id = h.id and j.attempt = h.attempt and j.state = 'running' and j.worker = p_worker
-	returning j.id;
+	with mine as (
+		select j.id from rushes.job j join unnest(p_jobs, p_attempts) as h(id, attempt) on j.id = h.id and j.attempt = h.attempt
+		where j.state = 'running' and j.worker = p_worker
+		order by j.id for update of j
+	)
+	update rushes.job j set lease_until = rushes.rushes_now() + p_lease from mine where j.id = mine.id returning j.id;
 end $$;
 
 -- Queues a locked job again without cost; an early claim may be made again after p_wait.
@@ -498,6 +516,10 @@ begin
 		       coalesce(array_position(array['main', 'raw', 'snapshot', 'filmstrip'], v_done.file_kind) - 1, 0)
 		from rushes.recording r where r.id = v_done.recording
 		returning id into v_new;
+		if v_done.kind = 'push' then
+			update rushes.push set state = 'unfinished', at = 'infinity'
+			where recording = v_done.recording and file_kind = v_done.file_kind and target = v_done.target;
+		end if;
 		v_recording := v_done.recording;
 	end if;
 	perform rushes.add_audit(p_actor, 'job.retry', r.account, p_job::text, jsonb_build_object('job', v_new))

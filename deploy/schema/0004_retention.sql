@@ -65,258 +65,240 @@ create function rushes.copy_place(p_copy rushes.copy) returns text
 	select case when p_copy.node is not null then 'node/' || p_copy.node else 'target/' || p_copy.target end
 $$;
 
--- One ledger entry, with the RFC 6962 leaf hash over its canonical text (JSON with sorted keys, as jsonb prints it).
-create function rushes.add_ledger(p_kind text, p_account uuid, p_recording uuid, p_copy uuid, p_rule text, p_place text,
-				  p_evidence jsonb) returns bigint
+-- What a ledger entry says, before it has its number, its time and its hash.
+create type rushes.ledger_entry as (
+	kind text, account uuid, recording uuid, copy uuid, rule text, place text, evidence jsonb
+);
+
+-- Ledger entries, each with the RFC 6962 leaf hash over its canonical text (JSON with sorted keys, as jsonb prints it).
+create function rushes.add_ledger_entries(p_entries rushes.ledger_entry[]) returns void
 	language plpgsql
 	as $$
-declare
-	v_id bigint := nextval(pg_get_serial_sequence('rushes.ledger', 'id'));
-	v_at timestamptz := rushes.rushes_now();
-	v_evidence jsonb := coalesce(p_evidence, '{}');
 begin
 	insert into rushes.ledger (id, at, kind, account, recording, copy, rule, place, evidence, hash)
 	overriding system value
-	values (v_id, v_at, p_kind, p_account, p_recording, p_copy, p_rule, p_place, v_evidence,
-		sha256('\x00'::bytea || convert_to(jsonb_build_object(
-			'id', v_id, 'at', to_char(v_at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'), 'kind', p_kind,
-			'account', p_account, 'recording', p_recording, 'copy', p_copy, 'rule', p_rule, 'place', p_place,
-			'evidence', v_evidence)::text, 'UTF8')));
-	return v_id;
+	select e.id, e.at, e.kind, e.account, e.recording, e.copy, e.rule, e.place, e.evidence,
+	       sha256('\x00'::bytea || convert_to(jsonb_build_object(
+			'id', e.id, 'at', to_char(e.at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'), 'kind', e.kind,
+			'account', e.account, 'recording', e.recording, 'copy', e.copy, 'rule', e.rule, 'place', e.place,
+			'evidence', e.evidence)::text, 'UTF8'))
+	from (select nextval('rushes.ledger_id_seq') as id, rushes.rushes_now() as at, n.kind, n.account, n.recording, n.copy, n.rule,
+		     n.place, coalesce(n.evidence, '{}') as evidence
+	      from unnest(p_entries) n offset 0) e;
 end $$;
 
--- Every push of a file: living and finished. The latest word per target stands.
-create function rushes.push_facts(p_recording uuid, p_since timestamptz)
-	returns table (file_kind text, target uuid, state text, at timestamptz)
-	language sql stable
+create function rushes.add_ledger(p_kind text, p_account uuid, p_recording uuid, p_copy uuid, p_rule text, p_place text,
+				  p_evidence jsonb) returns void
+	language plpgsql
 	as $$
-	select distinct on (file_kind, target) file_kind, target, state, at
-	from (
-		select j.file_kind, j.target, 'unfinished'::text as state, 'infinity'::timestamptz as at
-		from rushes.job j where j.recording = p_recording and j.kind = 'push'
-		union all
-		select d.file_kind, d.target, d.state, d.finished_at
-		from rushes.job_done d
-		where d.recording = p_recording and d.kind = 'push' and d.day >= (p_since at time zone 'UTC')::date
-	) pushes
-	order by file_kind, target, at desc, (state = 'done') desc
-$$;
+begin
+	perform rushes.add_ledger_entries(array[
+		row(p_kind, p_account, p_recording, p_copy, p_rule, p_place, p_evidence)::rushes.ledger_entry]);
+end $$;
 
 -- Delivery, per file and target, and the two words that people use for it.
 create view rushes.delivery as
-	select r.id as recording, r.account, p.file_kind, p.target, p.state, p.at,
+	select p.recording, r.account, p.file_kind, p.target, p.state, p.at,
 	       case when p.state = 'done' then 'delivered'
 		    when p.state = 'failed' then 'failed-delivery'
 		    else 'pending' end as word
-	from rushes.recording r cross join lateral rushes.push_facts(r.id, r.opened_at) p;
-
--- What takes each copy of a recording and when, by the facts: the earliest rule of those that apply. Copies that nothing
--- takes are not returned. Precedence is applied by retention_recompute.
-create function rushes.retention_due(p_recording uuid) returns table (copy uuid, due_at timestamptz, rule text)
-	language plpgsql stable
-	as $$
-#variable_conflict use_column
-declare
-	r rushes.recording;
-	e rushes.environment;
-	v_main_delivered timestamptz;
-	v_main_pending boolean;
-	v_main_unfinished boolean;
-	v_main_made timestamptz;
-begin
-	select * into r from rushes.recording where id = p_recording;
-	select * into e from rushes.environment where account = r.account and id = r.environment;
-
-	-- raw on ingest
-	if r.saved_at is not null and r.copied_at is not null then
-		return query
-		select c.id, greatest(r.copied_at, r.saved_at + e.playback_window,
-				      case when r.sent_at is null then r.last_byte_at + e.reconnect_window end), 'raw-copied'::text
-		from rushes.copy c where c.recording = r.id and c.segment is not null and c.node is not null;
-	elsif r.state = 'failed-copy' then
-		return query
-		select c.id, rushes.midnight_after_28_days(greatest(r.saved_at, r.copied_at)), 'failed-copy'::text
-		from rushes.copy c where c.recording = r.id and c.segment is not null and c.node is not null;
-	end if;
-
-	-- files on the processing node
-	if r.state = 'failed-conversion' then
-		return query
-		select c.id, rushes.midnight_after_28_days(greatest(r.saved_at, r.copied_at)), 'failed-conversion'::text
-		from rushes.copy c where c.recording = r.id and c.kind is not null and c.node is not null;
-	elsif r.state in ('processed', 'closed') then
-		select max(p.at) filter (where p.state = 'done'), bool_or(p.state <> 'done'), bool_or(p.state = 'unfinished')
-		into v_main_delivered, v_main_pending, v_main_unfinished
-		from rushes.push_facts(r.id, r.opened_at) p where p.file_kind = 'main';
-		select f.made_at into v_main_made from rushes.file f where f.recording = r.id and f.kind = 'main';
-		return query
-		with fate as (
-			select c.id, f.made_at,
-			       count(p.target) as targets,
-			       bool_or(p.state = 'unfinished') as unfinished,
-			       bool_or(p.state in ('failed', 'cancelled')) as failed,
-			       max(p.at) as last
-			from rushes.copy c
-			join rushes.file f on f.recording = c.recording and f.kind = c.kind
-			left join rushes.push_facts(r.id, r.opened_at) p on p.file_kind = c.kind
-			where c.recording = r.id and c.node is not null and c.state in ('present', 'going')
-			group by c.id, f.made_at
-		)
-		select t.id,
-		       case when t.unfinished then null
-			    when e.do_not_store and not v_main_pending and v_main_delivered is not null
-				then greatest(t.last, v_main_delivered)
-			    when t.targets > 0 and not t.failed then t.last
-			    -- a file that goes nowhere of its own leaves with main
-			    when t.targets = 0 and not v_main_pending and v_main_delivered is not null then v_main_delivered
-			    when t.targets = 0 and v_main_unfinished then null
-			    else rushes.midnight_after_28_days(case when t.targets = 0 then v_main_made else t.made_at end) end,
-		       case when e.do_not_store and not v_main_pending and v_main_delivered is not null then 'do-not-store'
-			    when (t.targets > 0 and not t.failed)
-			      or (t.targets = 0 and not v_main_pending and v_main_delivered is not null) then 'work-delivered'
-			    else 'failed-delivery' end
-		from fate t;
-	end if;
-
-	-- our copy, once every target of the client has the file
-	if e.backup = 'until-delivered' and r.state in ('processed', 'closed') then
-		return query
-		select c.id, max(p.at), 'backup-after-delivery'::text
-		from rushes.copy c
-		join rushes.target o on o.id = c.target and o.owner = 'ours'
-		join rushes.push_facts(r.id, r.opened_at) p on p.file_kind = c.kind
-		join rushes.target t on t.id = p.target and t.owner = 'client'
-		where c.recording = r.id and c.state = 'present'
-		group by c.id having bool_and(p.state = 'done');
-	end if;
-
-	-- single kinds of files, by age
-	return query
-	select c.id, min(rushes.lifecycle_due(r.saved_at, l.age_days, a.zone)), 'lifecycle'::text
-	from rushes.copy c
-	left join rushes.target t on t.id = c.target
-	join rushes.lifecycle_rule l on l.account = r.account and l.environment = r.environment and l.enabled
-		and l.file_kind = coalesce(c.kind, 'raw') and coalesce(l.recording_kind, r.kind) = r.kind
-	join rushes.account a on a.id = r.account
-	where c.recording = r.id and c.state = 'present' and r.saved_at is not null and coalesce(t.owner, 'ours') = 'ours'
-	group by c.id;
-end $$;
+	from rushes.push p join rushes.recording r on r.id = p.recording;
 
 -- The first local midnight at which something is at least so many days old.
 create function rushes.lifecycle_due(p_start timestamptz, p_days integer, p_zone text) returns timestamptz
 	language sql stable
 	as $$
-	select (case when date_trunc('day', l.at) = l.at then l.at else date_trunc('day', l.at) + interval '1 day' end)
-		at time zone p_zone
-	from (select (p_start at time zone p_zone) + make_interval(days => p_days) as at) l
+	-- the midnight at or after: the day of the last microsecond before the next one
+	select date_trunc('day', (p_start at time zone p_zone) + make_interval(days => p_days)
+			  + interval '1 day' - interval '1 microsecond') at time zone p_zone
 $$;
 
--- The earliest rule that takes a whole recording by a date, or no row. What is still open may finish first.
-create function rushes.retention_whole(r rushes.recording) returns table (due_at timestamptz, rule text)
+-- What takes each copy of these recordings by itself and when, by the facts: the earliest rule of those that apply; nulls for
+-- a copy that nothing takes, that a hold keeps or that an unfinished job needs. One row for each copy that is present or
+-- incoming. Written so that each step is a look into an index: its cost does not depend on how many recordings there are.
+create function rushes.retention_due(p_recordings uuid[]) returns table (copy uuid, due_at timestamptz, rule text)
 	language sql stable
 	as $$
-	select q.due_at, q.rule
-	from rushes.account a
-	cross join lateral (
-		select a.closed_at, 'account-closed'
-		union all
-		select rushes.midnight_after_28_days(a.trial_ends_at), 'trial-expired' where a.plan = 'trial'
-		union all
-		select rushes.midnight_after_28_days(a.paid_until), 'subscription-expired' where a.plan = 'paid'
-		union all
-		select n.processed_at, 'replaced'
-		from rushes.recording n
-		where r.recovered and n.replaces = r.id and n.account = r.account and n.session = r.session
-		union all
-		select rushes.lifecycle_due(r.saved_at, l.age_days, a.zone), 'lifecycle'
-		from rushes.lifecycle_rule l
-		where l.account = r.account and l.environment = r.environment and l.enabled and l.file_kind is null
-		  and coalesce(l.recording_kind, r.kind) = r.kind
-	) as q(due_at, rule)
-	where a.id = r.account and r.saved_at is not null and q.due_at is not null
-	order by q.due_at, q.rule limit 1
+	select c.id, d.due_at, d.rule
+	from unnest(p_recordings) u(id)
+	join rushes.recording r on r.id = u.id
+	join rushes.environment e on e.account = r.account and e.id = r.environment
+	join rushes.installation i on true
+	join rushes.copy c on c.recording = r.id and c.state in ('present', 'incoming')
+	left join lateral (
+		select q.due_at, q.rule
+		from (
+			-- raw on ingest
+			select greatest(r.copied_at, r.saved_at + e.playback_window,
+					case when r.sent_at is null then r.last_byte_at + e.reconnect_window end), 'raw-copied'
+			where c.segment is not null and r.saved_at is not null and r.copied_at is not null
+			union all
+			-- what could not be copied or converted
+			select rushes.midnight_after_28_days(greatest(r.saved_at, r.copied_at), i.zone), r.state
+			where (r.state = 'failed-copy' and r.copied_at is null and c.segment is not null)
+			   or (r.state = 'failed-conversion' and c.kind is not null and c.node is not null)
+			union all
+			-- files on the processing node
+			select case when own.unfinished then null
+				    when e.do_not_store and main.is_done then greatest(own.last, main.last)
+				    when own.is_done then own.last
+				    -- a file that goes nowhere of its own leaves with main
+				    when own.targets = 0 and main.is_done then main.last
+				    when own.targets = 0 and main.unfinished then null
+				    else rushes.midnight_after_28_days(case when own.targets = 0 then (
+						select m.made_at from rushes.file m where m.recording = r.id and m.kind = 'main')
+					else f.made_at end, i.zone) end,
+			       case when e.do_not_store and main.is_done then 'do-not-store'
+				    when own.is_done or (own.targets = 0 and main.is_done) then 'work-delivered'
+				    else 'failed-delivery' end
+			from rushes.file f
+			cross join lateral (
+				select count(*) as targets, bool_or(p.state = 'unfinished') as unfinished, bool_and(p.state = 'done') as is_done,
+				       max(p.at) as last
+				from rushes.push p where p.recording = r.id and p.file_kind = c.kind) own
+			cross join lateral (
+				select bool_or(p.state = 'unfinished') as unfinished, bool_and(p.state = 'done') as is_done, max(p.at) as last
+				from rushes.push p where p.recording = r.id and p.file_kind = 'main') main
+			where r.state in ('processed', 'closed') and c.node is not null and c.state = 'present'
+			  and f.recording = r.id and f.kind = c.kind
+			union all
+			-- our copy, once every target of the client has the file
+			select max(p.at), 'backup-after-delivery'
+			from rushes.push p join rushes.target t on t.id = p.target and t.owner = 'client'
+			where e.backup = 'until-delivered' and r.state in ('processed', 'closed') and c.state = 'present'
+			  and p.recording = r.id and p.file_kind = c.kind
+			  and exists (select from rushes.target o where o.id = c.target and o.owner = 'ours')
+			having bool_and(p.state = 'done')
+			union all
+			-- single kinds of files, by age
+			select rushes.lifecycle_due(r.saved_at, l.age_days, a.zone), 'lifecycle'
+			from rushes.lifecycle_rule l join rushes.account a on a.id = l.account
+			where l.account = r.account and l.environment = r.environment and l.enabled
+			  and l.file_kind = coalesce(c.kind, 'raw') and coalesce(l.recording_kind, r.kind) = r.kind
+			  and c.state = 'present' and r.saved_at is not null
+			  and not exists (select from rushes.target o where o.id = c.target and o.owner = 'client')
+		) as q(due_at, rule)
+		where q.due_at is not null and not r.held
+		  and not exists (
+			select from rushes.job j where j.recording = r.id
+			and ((j.kind = 'copy' and c.segment is not null)
+			     or (j.kind = 'convert' and c.kind = 'raw' and c.node is not null)
+			     or (j.kind = 'push' and c.node is not null and j.file_kind = c.kind)))
+		order by q.due_at, q.rule limit 1
+	) d on true
+$$;
+
+-- The earliest rule that takes each of these recordings whole by a date; nulls where none does. What is still open may finish
+-- first.
+create function rushes.retention_whole(p_recordings uuid[]) returns table (recording uuid, due_at timestamptz, rule text)
+	language sql stable
+	as $$
+	select r.id, d.due_at, d.rule
+	from unnest(p_recordings) u(id)
+	join rushes.recording r on r.id = u.id
+	join rushes.account a on a.id = r.account
+	join rushes.installation i on true
+	left join lateral (
+		select q.due_at, q.rule
+		from (
+			select a.closed_at, 'account-closed'
+			union all
+			select rushes.midnight_after_28_days(a.trial_ends_at, i.zone), 'trial-expired' where a.plan = 'trial'
+			union all
+			select rushes.midnight_after_28_days(a.paid_until, i.zone), 'subscription-expired' where a.plan = 'paid'
+			union all
+			select n.processed_at, 'replaced'
+			from rushes.recording n
+			where r.recovered and n.replaces = r.id and n.account = r.account and n.session = r.session
+			union all
+			select rushes.lifecycle_due(r.saved_at, l.age_days, a.zone), 'lifecycle'
+			from rushes.lifecycle_rule l
+			where l.account = r.account and l.environment = r.environment and l.enabled and l.file_kind is null
+			  and coalesce(l.recording_kind, r.kind) = r.kind
+		) as q(due_at, rule)
+		where r.saved_at is not null and r.state <> 'open' and not r.held and q.due_at is not null
+		order by q.due_at, q.rule limit 1
+	) d on true
 $$;
 
 -- The one writer of due dates. Precedence: a person's deletion > hold > rules that take the whole recording > needed by an
--- unfinished job > the earliest rule. A sweep calls it again under the recording's lock before it decides, so that no copy
+-- unfinished job > the earliest rule. A sweep calls it again under the recordings' locks before it decides, so that no copy
 -- ever goes by dates of older facts. `due_earlier_at` is when a date last moved earlier: the brakes look at it.
-create function rushes.retention_recompute(p_recording uuid) returns void
+create function rushes.retention_recompute(p_recordings uuid[]) returns void
 	language plpgsql
 	as $$
 declare
-	r rushes.recording;
-	v_by_person boolean;
-	v_due timestamptz;
-	v_rule text;
+	v_now timestamptz := rushes.rushes_now();
+	v_deleting uuid[];
+	v_living uuid[];
 begin
-	select * into r from rushes.recording where id = p_recording;
-	if not found or r.state = 'deleted' then
-		return;
-	end if;
-	if r.state = 'deleting' then
-		select by_person into v_by_person from rushes.retention_rule where name = r.delete_rule;
-		v_due := case when r.held and not v_by_person then null else r.deleting_at end;
+	select array_agg(r.id) filter (where r.state = 'deleting'), array_agg(r.id) filter (where r.state <> 'deleting')
+	into v_deleting, v_living
+	from rushes.recording r where r.id = any (p_recordings) and r.state <> 'deleted';
+	if v_deleting is not null then
 		update rushes.copy c
-		set due_at = v_due, rule = r.delete_rule, due_earlier_at = rushes.rushes_now()
-		from (select x.id, coalesce(t.owner, 'ours') as owner, coalesce(t.delete_at_target, true) as delete_at_target
-		      from rushes.copy x left join rushes.target t on t.id = x.target where x.recording = p_recording) o
-		where c.id = o.id and c.state in ('incoming', 'present')
-		  and (o.owner = 'ours' or o.delete_at_target or c.state = 'incoming')
-		  and (c.due_at, c.rule) is distinct from (v_due, r.delete_rule);
+		set due_at = d.due_at, rule = d.delete_rule, due_earlier_at = v_now
+		from (
+			select x.id, r.delete_rule, case when r.held and not u.by_person then null else r.deleting_at end as due_at
+			from rushes.recording r
+			join rushes.retention_rule u on u.name = r.delete_rule
+			join rushes.copy x on x.recording = r.id
+			left join rushes.target t on t.id = x.target
+			where r.id = any (v_deleting)
+			  and (x.state = 'incoming'
+			       or (x.state = 'present' and (t.id is null or t.owner = 'ours' or t.delete_at_target)))) d
+		where c.id = d.id and (c.due_at, c.rule) is distinct from (d.due_at, d.delete_rule);
+	end if;
+	if v_living is null then
 		return;
 	end if;
-	if not r.held and r.state <> 'open' then
-		select w.due_at, w.rule into v_due, v_rule from rushes.retention_whole(r) w;
-	end if;
-	if (r.due_at, r.due_rule) is distinct from (v_due, v_rule) then
-		update rushes.recording
-		set due_at = v_due, due_rule = v_rule,
-		    due_earlier_at = case when v_due < coalesce(r.due_at, 'infinity') then rushes.rushes_now() else due_earlier_at end
-		where id = p_recording;
-	end if;
+	update rushes.recording r
+	set due_at = w.due_at, due_rule = w.rule,
+	    due_earlier_at = case when w.due_at < coalesce(r.due_at, 'infinity') then v_now else r.due_earlier_at end
+	from rushes.retention_whole(v_living) w
+	where r.id = w.recording and (r.due_at, r.due_rule) is distinct from (w.due_at, w.rule);
 	update rushes.copy c
 	set due_at = d.due_at, rule = d.rule,
-	    due_earlier_at = case when d.due_at < coalesce(c.due_at, 'infinity') then rushes.rushes_now() else c.due_earlier_at end
-	from (
-		select x.id, m.due_at, m.rule
-		from rushes.copy x
-		left join lateral (
-			select q.due_at, q.rule from rushes.retention_due(p_recording) q
-			where q.copy = x.id and q.due_at is not null and not r.held
-			  and not exists (
-				select from rushes.job j where j.recording = p_recording
-				and ((j.kind = 'copy' and x.segment is not null)
-				     or (j.kind = 'convert' and x.kind = 'raw' and x.node is not null)
-				     or (j.kind = 'push' and x.node is not null and j.file_kind = x.kind)))
-			order by q.due_at, q.rule limit 1) m on true
-		where x.recording = p_recording and x.state in ('present', 'incoming')
-	) d
-	where c.id = d.id and (c.due_at, c.rule) is distinct from (d.due_at, d.rule);
+	    due_earlier_at = case when d.due_at < coalesce(c.due_at, 'infinity') then v_now else c.due_earlier_at end
+	from rushes.retention_due(v_living) d
+	where c.id = d.copy and (c.due_at, c.rule) is distinct from (d.due_at, d.rule);
 end $$;
 
--- Turns one copy `going`, and writes down who decided. A copy at a target gets its delete job. The recording is locked by
--- the caller. p_rule null: a copy that never became present.
-create function rushes.copy_set_going(p_copy uuid, p_rule text) returns void
+create function rushes.retention_recompute(p_recording uuid) returns void
+	language sql
+	as $$ select rushes.retention_recompute(array[p_recording]) $$;
+
+-- Turns copies `going`, and writes down who decided. A copy at a target gets its delete job. The recordings are locked by the
+-- caller. p_rule null: copies that never became present. p_due: since when they were due, where their rows don't say.
+create function rushes.copies_set_going(p_copies uuid[], p_rule text, p_due timestamptz) returns void
 	language plpgsql
 	as $$
 declare
-	c rushes.copy;
+	v_now timestamptz := rushes.rushes_now();
+	v_going rushes.copy[];
 begin
-	update rushes.copy set state = 'going', going_at = rushes.rushes_now(), rule = p_rule
-	where id = p_copy and state in ('incoming', 'present', 'lost', 'released')
-	returning * into c;
-	if not found then
+	with turned as (
+		update rushes.copy c set state = 'going', going_at = v_now, rule = p_rule, due_at = coalesce(p_due, c.due_at)
+		where c.id = any (p_copies) and c.state in ('incoming', 'present', 'lost', 'released')
+		returning c.*
+	)
+	select array_agg(t) into v_going from turned t;
+	if v_going is null then
 		return;
 	end if;
-	perform rushes.add_ledger('decided', c.account, c.recording, c.id, p_rule, rushes.copy_place(c),
-		jsonb_build_object('due_at', c.due_at)
-		|| case when c.target is null then '{}' else jsonb_build_object('location', c.location) end);
-	if c.target is not null then
-		insert into rushes.job (kind, account, region, recording, file_kind, target, copy, trace)
-		select 'delete', c.account, c.region, c.recording, c.kind, c.target, c.id, r.trace
-		from rushes.recording r where r.id = c.recording;
-	end if;
+	perform rushes.add_ledger_entries(array_agg(
+		row('decided', c.account, c.recording, c.id, p_rule, rushes.copy_place(c), jsonb_build_object('due_at', c.due_at)
+			|| case when c.target is null then '{}' else jsonb_build_object('location', c.location) end)::rushes.ledger_entry))
+	from unnest(v_going) c;
+	insert into rushes.job (kind, account, region, recording, file_kind, target, copy, trace)
+	select 'delete', c.account, c.region, c.recording, c.kind, c.target, c.id, r.trace
+	from unnest(v_going) c join rushes.recording r on r.id = c.recording
+	where c.target is not null;
 end $$;
+
+create function rushes.copy_set_going(p_copy uuid, p_rule text) returns void
+	language sql
+	as $$ select rushes.copies_set_going(array[p_copy], p_rule, null) $$;
 
 -- Whether a rule is paused on a place, by a brake or a person; every rule is while the clock is not trusted.
 create function rushes.is_paused(p_rule text, p_place text) returns boolean
@@ -335,9 +317,48 @@ create function rushes.is_released(p_rule text, p_place text) returns boolean
 			 and (p.confirmed_at is null or p.confirmed_at > rushes.rushes_now() - interval '24 h'))
 $$;
 
+-- The places of a rule where copies have a date by it, found by hops through the index: as many looks as there are places.
+create function rushes.rule_places(p_rule text) returns table (id uuid, place text)
+	language sql stable
+	as $$
+	with recursive hop(id) as (
+		(select coalesce(c.node, c.target) from rushes.copy c
+		 where c.rule = p_rule and c.state = 'present' and c.due_at is not null order by coalesce(c.node, c.target) limit 1)
+		union all
+		select (select coalesce(c.node, c.target) from rushes.copy c
+			where c.rule = p_rule and c.state = 'present' and c.due_at is not null and coalesce(c.node, c.target) > h.id
+			order by coalesce(c.node, c.target) limit 1)
+		from hop h where h.id is not null
+	)
+	select h.id, case when exists (select from rushes.node n where n.id = h.id) then 'node/' else 'target/' end || h.id
+	from hop h where h.id is not null
+$$;
+
+-- How many rows a brake lets go without a look, and the part of a place above which it pauses.
+create function rushes.brake_floor() returns integer language sql immutable as $$ select 1000 $$;
+create function rushes.brake_share() returns integer language sql immutable as $$ select 20 $$;
+
+-- A rule wants so many of a place: paused there, unless a person confirmed it meanwhile. Returns whether it is paused now.
+create function rushes.brake_pause(p_rule text, p_place text, p_wanted bigint, p_all bigint) returns boolean
+	language plpgsql
+	as $$
+begin
+	insert into rushes.retention_pause as p (rule, place, by, reason)
+	values (p_rule, p_place, 'brake',
+		format('it wants %s of %s at once, by dates that moved earlier within a day', p_wanted, p_all))
+	on conflict (rule, place) do update
+	set since = rushes.rushes_now(), by = excluded.by, reason = excluded.reason, confirmed_at = null
+	where p.confirmed_at is not null;
+	if found then
+		perform rushes.add_audit('brake', 'retention.pause', null, p_rule || ' ' || p_place,
+			jsonb_build_object('wanted', p_wanted, 'of', p_all));
+	end if;
+	return found;
+end $$;
+
 -- The brakes, looked at once before a sweep: a rule that wants more than max(1000, 5 %) of a place in copies of which no
 -- other proven copy remains, and whose dates moved earlier within a day, is paused there until a person confirms. The same
--- for whole recordings. Cost follows what is due. Returns what was paused now.
+-- for whole recordings. Cost follows what is due: a place is counted only as far as decides. Returns what was paused now.
 create function rushes.sweep_brakes(p_slice text) returns table (rule text, place text, wanted bigint)
 	language plpgsql security definer
 	set search_path = rushes, pg_temp
@@ -345,55 +366,57 @@ create function rushes.sweep_brakes(p_slice text) returns table (rule text, plac
 #variable_conflict use_column
 declare
 	v_now timestamptz := rushes.rushes_now();
-	v_want record;
+	v_moved timestamptz := v_now - interval '24 h';
+	v_place record;
+	v_n bigint;
 	v_all bigint;
 begin
-	for v_want in
-		select x.rule, rushes.copy_place(x) as place, count(*) as n, min(x.node::text) as node, min(x.target::text) as target
-		from rushes.copy x
-		join rushes.retention_rule u on u.name = x.rule
-		join rushes.recording g on g.id = x.recording and g.state <> 'deleting'
-		where x.state = 'present' and x.due_at <= v_now and x.due_earlier_at > v_now - interval '24 h'
-		  and u.slice = p_slice and u.braked and not rushes.is_released(x.rule, rushes.copy_place(x))
-		  and not exists (
-			select from rushes.copy y
-			where y.recording = x.recording and y.id <> x.id and y.state in ('present', 'released')
-			  and (y.kind = x.kind or (x.segment is not null and y.kind in ('raw', 'main')))
-			  and (y.due_at is null or y.due_at > v_now))
-		group by 1, 2 having count(*) > 1000
-		union all
-		select r.due_rule, 'recordings', count(*), null, null
-		from rushes.recording r join rushes.retention_rule u on u.name = r.due_rule
-		where r.due_at <= v_now and r.due_earlier_at > v_now - interval '24 h' and u.slice = p_slice and u.braked
-		  and r.state not in ('deleting', 'deleted') and not rushes.is_released(r.due_rule, 'recordings')
-		group by 1 having count(*) > 1000
-	loop
-		if v_want.place = 'recordings' then
-			select count(*) into v_all from rushes.recording where state not in ('deleting', 'deleted');
-		else
-			select count(*) into v_all from rushes.copy
-			where state = 'present' and (node = v_want.node::uuid or target = v_want.target::uuid);
-		end if;
-		continue when v_want.n <= v_all * 0.05;
-		insert into rushes.retention_pause as p (rule, place, by, reason)
-		values (v_want.rule, v_want.place, 'brake',
-			format('it wants %s of %s at once, by dates that moved earlier within a day', v_want.n, v_all))
-		on conflict on constraint retention_pause_pkey do update
-		set since = v_now, by = excluded.by, reason = excluded.reason, confirmed_at = null
-		where p.confirmed_at is not null;
-		if found then
-			perform rushes.add_audit('brake', 'retention.pause', null, v_want.rule || ' ' || v_want.place,
-				jsonb_build_object('wanted', v_want.n, 'of', v_all));
-			rule := v_want.rule;
-			place := v_want.place;
-			wanted := v_want.n;
+	for rule in select u.name from rushes.retention_rule u where u.slice = p_slice and u.braked order by 1 loop
+		for v_place in select p.id, p.place from rushes.rule_places(rule) p where not rushes.is_released(rule, p.place) loop
+			select count(*) into v_n from (
+				select from rushes.copy x
+				where x.state = 'present' and x.rule = sweep_brakes.rule and coalesce(x.node, x.target) = v_place.id
+				  and x.due_at <= v_now limit rushes.brake_floor() + 1) q;
+			continue when v_n <= rushes.brake_floor();
+			select count(*) into v_n
+			from rushes.copy x join rushes.recording g on g.id = x.recording and g.state <> 'deleting'
+			where x.state = 'present' and x.rule = sweep_brakes.rule and coalesce(x.node, x.target) = v_place.id
+			  and x.due_at <= v_now and x.due_earlier_at > v_moved
+			  and not exists (
+				select from rushes.copy y
+				where y.recording = x.recording and y.id <> x.id and y.state in ('present', 'released')
+				  and (y.kind = x.kind or (x.segment is not null and y.kind in ('raw', 'main')))
+				  and (y.due_at is null or y.due_at > v_now));
+			continue when v_n <= rushes.brake_floor();
+			select count(*) into v_all from (
+				select from rushes.copy x where x.node = v_place.id limit v_n * rushes.brake_share()) q;
+			select v_all + count(*) into v_all from (
+				select from rushes.copy x where x.target = v_place.id limit v_n * rushes.brake_share()) q;
+			if v_all < v_n * rushes.brake_share() and rushes.brake_pause(rule, v_place.place, v_n, v_all) then
+				place := v_place.place;
+				wanted := v_n;
+				return next;
+			end if;
+		end loop;
+		continue when rushes.is_released(rule, 'recordings');
+		select count(*) into v_n from rushes.recording r
+		where r.due_rule = sweep_brakes.rule and r.due_at <= v_now and r.due_earlier_at > v_moved
+		  and r.state not in ('deleting', 'deleted');
+		continue when v_n <= rushes.brake_floor();
+		select count(*) into v_all from (
+			select from rushes.recording r where r.state <> 'deleted' limit v_n * rushes.brake_share()) q;
+		if v_all < v_n * rushes.brake_share() and rushes.brake_pause(rule, 'recordings', v_n, v_all) then
+			place := 'recordings';
+			wanted := v_n;
 			return next;
 		end if;
 	end loop;
 end $$;
 
--- A sweep of one service's slice: copies that its rules make due turn `going`, wherever they lie, and recordings that a rule
--- of it takes whole are deleted. Tests date, pause and hold again under the recording's lock. Returns what was decided.
+-- A sweep of one service's slice: recordings that a rule of it takes whole are deleted with their copies, and copies that its
+-- rules make due turn `going`, wherever they lie. Batches of recordings are locked, passing by those that somebody else
+-- holds, so that several sweeps share the work; dates, pauses and holds are derived again under the locks. Returns what was
+-- decided, about p_limit copies and recordings; the caller goes on until it is less.
 create function rushes.sweep_decide(p_slice text, p_limit integer)
 	returns table (copy uuid, recording uuid, rule text, place text)
 	language plpgsql security definer
@@ -401,47 +424,56 @@ create function rushes.sweep_decide(p_slice text, p_limit integer)
 	as $$
 #variable_conflict use_column
 declare
-	v_rules text[] := array(select name from rushes.retention_rule where slice = p_slice);
 	v_now timestamptz := rushes.rushes_now();
-	v_candidate record;
-	c rushes.copy;
-	r rushes.recording;
+	v_left integer := p_limit;
+	v_ids uuid[];
+	v_copies uuid[];
+	v_place record;
 begin
-	for v_candidate in
-		select x.id, x.recording from rushes.copy x
-		where x.state = 'present' and x.rule = any (v_rules) and x.due_at <= v_now
-		  and not rushes.is_paused(x.rule, rushes.copy_place(x))
-		order by x.due_at limit p_limit
+	for rule in
+		select u.name from rushes.retention_rule u
+		where u.slice = p_slice and u.whole and not rushes.is_paused(u.name, 'recordings') order by 1
 	loop
-		perform from rushes.recording where id = v_candidate.recording for update skip locked;
-		continue when not found;
-		perform rushes.retention_recompute(v_candidate.recording);
-		select * into c from rushes.copy x
-		where x.id = v_candidate.id and x.state = 'present' and x.rule = any (v_rules) and x.due_at <= v_now;
-		continue when not found;
-		perform rushes.copy_set_going(c.id, c.rule);
-		copy := c.id;
-		recording := c.recording;
-		rule := c.rule;
-		place := rushes.copy_place(c);
-		return next;
+		-- what is no longer due by the facts gets its new date and makes room for the next; the bound is against surprises
+		for v_round in 1 .. 100 loop
+			exit when v_left <= 0;
+			v_ids := array(
+				select r.id from rushes.recording r where r.due_rule = sweep_decide.rule and r.due_at <= v_now
+				order by r.due_at limit v_left for update skip locked);
+			exit when cardinality(v_ids) = 0;
+			perform rushes.retention_recompute(v_ids);
+			v_ids := array(
+				select r.id from rushes.recording r
+				where r.id = any (v_ids) and r.due_rule = sweep_decide.rule and r.due_at <= v_now
+				  and r.state not in ('deleting', 'deleted'));
+			continue when cardinality(v_ids) = 0;
+			return query select null::uuid, i, sweep_decide.rule, 'recording'::text from unnest(v_ids) i;
+			v_copies := rushes.recordings_delete(v_ids, rule, true);
+			return query select c.id, c.recording, c.rule, rushes.copy_place(c) from rushes.copy c where c.id = any (v_copies);
+			v_left := v_left - cardinality(v_ids) - cardinality(v_copies);
+		end loop;
 	end loop;
-	for v_candidate in
-		select x.id from rushes.recording x
-		where x.due_at <= v_now and x.due_rule = any (v_rules) and not rushes.is_paused(x.due_rule, 'recordings')
-		order by x.due_at limit p_limit
-	loop
-		perform from rushes.recording where id = v_candidate.id for update skip locked;
-		continue when not found;
-		perform rushes.retention_recompute(v_candidate.id);
-		select * into r from rushes.recording where id = v_candidate.id;
-		continue when r.state in ('deleting', 'deleted') or r.due_at is null or r.due_at > v_now or r.due_rule <> all (v_rules);
-		perform rushes.recording_delete(r.id, r.due_rule, null, null);
-		copy := null;
-		recording := r.id;
-		rule := r.due_rule;
-		place := 'recording';
-		return next;
+	for rule in select u.name from rushes.retention_rule u where u.slice = p_slice order by 1 loop
+		for v_place in select p.id, p.place from rushes.rule_places(rule) p where not rushes.is_paused(rule, p.place) loop
+			for v_round in 1 .. 100 loop
+				exit when v_left <= 0;
+				v_ids := array(
+					select r.id from rushes.copy x join rushes.recording r on r.id = x.recording
+					where x.state = 'present' and x.rule = sweep_decide.rule and coalesce(x.node, x.target) = v_place.id
+					  and x.due_at <= v_now
+					order by x.due_at limit v_left for update of r skip locked);
+				exit when cardinality(v_ids) = 0;
+				v_ids := array(select distinct i from unnest(v_ids) i);
+				perform rushes.retention_recompute(v_ids);
+				v_copies := array(
+					select x.id from rushes.copy x
+					where x.recording = any (v_ids) and x.state = 'present' and x.rule = sweep_decide.rule
+					  and coalesce(x.node, x.target) = v_place.id and x.due_at <= v_now);
+				perform rushes.copies_set_going(v_copies, rule, null);
+				return query select c.id, c.recording, c.rule, v_place.place from rushes.copy c where c.id = any (v_copies);
+				v_left := v_left - cardinality(v_copies);
+			end loop;
+		end loop;
 	end loop;
 end $$;
 
@@ -455,43 +487,42 @@ create function rushes.copies_going(p_node uuid, p_limit integer)
 	where c.node = p_node and c.state = 'going' order by c.going_at limit p_limit
 $$;
 
--- What is left of a recording that is completely removed: id and times. Returns how many delivered copies stay with the client.
-create function rushes.recording_tombstone(p_recording uuid) returns integer
+-- What is left of recordings that are completely removed: id and times.
+create function rushes.recordings_tombstone(p_recordings uuid[]) returns void
 	language plpgsql
 	as $$
-declare
-	v_released integer;
 begin
-	delete from rushes.copy where recording = p_recording;
-	get diagnostics v_released = row_count;
-	delete from rushes.file where recording = p_recording;
-	delete from rushes.segment where recording = p_recording;
+	delete from rushes.copy where recording = any (p_recordings);
+	delete from rushes.push where recording = any (p_recordings);
+	delete from rushes.file where recording = any (p_recordings);
+	delete from rushes.segment where recording = any (p_recordings);
+	perform rushes.set_recordings_state(p_recordings, 'deleted');
 	update rushes.recording
 	set mime = null, bytes = null, sha256 = null, expected_sha256 = null, link = null, session = null, trace = null,
 	    replaces = null, personal_due_at = null, deleted_at = rushes.rushes_now()
-	where id = p_recording;
-	perform rushes.set_recording_state(p_recording, 'deleted');
-	return v_released;
+	where id = any (p_recordings);
 end $$;
 
--- Ends a deletion when nothing that we hold is left: tombstone and ledger; the event follows when the entry is sealed. The
--- recording is locked by the caller.
-create function rushes.recording_try_complete(p_recording uuid) returns void
+-- Ends the deletions of which nothing that we hold is left: tombstone and ledger; the event follows when the entry is sealed.
+-- The recordings are locked by the caller.
+create function rushes.recordings_try_complete(p_recordings uuid[]) returns void
 	language plpgsql
 	as $$
 declare
-	r rushes.recording;
-	v_released integer;
+	v_ids uuid[] := array(
+		select r.id from rushes.recording r
+		where r.id = any (p_recordings) and r.state = 'deleting'
+		  and not exists (select from rushes.copy c where c.recording = r.id and c.state <> 'released')
+		  and not exists (select from rushes.recording_personal p where p.recording = r.id));
 begin
-	select * into r from rushes.recording where id = p_recording;
-	if r.state <> 'deleting'
-	   or exists (select from rushes.copy c where c.recording = p_recording and c.state <> 'released')
-	   or exists (select from rushes.recording_personal p where p.recording = p_recording) then
+	if cardinality(v_ids) = 0 then
 		return;
 	end if;
-	v_released := rushes.recording_tombstone(p_recording);
-	perform rushes.add_ledger('complete', r.account, p_recording, null, r.delete_rule, null,
-		jsonb_build_object('decided_at', r.deleting_at, 'left_with_the_client', v_released));
+	perform rushes.add_ledger_entries(array_agg(
+		row('complete', r.account, r.id, null, r.delete_rule, null, jsonb_build_object('decided_at', r.deleting_at,
+			'left_with_the_client', (select count(*) from rushes.copy c where c.recording = r.id)))::rushes.ledger_entry))
+	from rushes.recording r where r.id = any (v_ids);
+	perform rushes.recordings_tombstone(v_ids);
 end $$;
 
 -- The owner confirms that a copy is gone, with its evidence ({"unlinked": true}, {"versions": 2, ...}). Only for copies that
@@ -535,7 +566,7 @@ begin
 		update rushes.recording set personal_due_at = rushes.rushes_now() where id = c.recording;
 	end if;
 	perform rushes.retention_recompute(c.recording);
-	perform rushes.recording_try_complete(c.recording);
+	perform rushes.recordings_try_complete(array[c.recording]);
 end $$;
 
 -- A copy whose file is not where its row says: an alarm, never a silent disappearance.
@@ -557,16 +588,58 @@ begin
 	end if;
 end $$;
 
--- Decides the deletion of a whole recording: state, key, jobs, links and copies in one transaction. The key's destruction
--- makes what lies in spools unreadable at once. p_rule: a rule that takes the whole recording.
+-- Decides the deletion of whole recordings by one rule: state, keys, jobs, links and copies in one transaction. The keys'
+-- destruction makes what lies in spools unreadable at once. The recordings are locked by the caller, and none is being
+-- deleted. p_going: what we hold turns `going` at once where the rule is not paused, as the janitor's sweep does it; else the
+-- copies are due, and the sweep takes them. Returns the copies that turned going.
+create function rushes.recordings_delete(p_recordings uuid[], p_rule text, p_going boolean) returns uuid[]
+	language plpgsql
+	as $$
+declare
+	v_now timestamptz := rushes.rushes_now();
+	v_job rushes.job;
+	v_keys uuid[];
+	v_copies uuid[];
+begin
+	for v_job in select * from rushes.job where recording = any (p_recordings) and kind <> 'delete' order by id for update loop
+		perform rushes.finish_job(v_job, 'cancelled', case when v_job.state = 'running' then 'cancelled' end, null, null);
+	end loop;
+	perform rushes.set_recordings_state(p_recordings, 'deleting');
+	update rushes.recording
+	set deleting_at = v_now, delete_rule = p_rule, personal_due_at = v_now, due_at = null, due_rule = null
+	where id = any (p_recordings);
+	with destroyed as (
+		delete from rushes.recording_key where recording = any (p_recordings) returning recording
+	)
+	select array_agg(recording) into v_keys from destroyed;
+	perform rushes.add_ledger_entries(array_agg(
+		row('decided', r.account, r.id, null, p_rule, null, jsonb_build_object(
+			'key', case when r.id = any (v_keys) then 'destroyed' else 'none' end))::rushes.ledger_entry))
+	from rushes.recording r where r.id = any (p_recordings);
+	insert into rushes.event (day, type, account, recording)
+	select (v_now at time zone 'UTC')::date, 'recording.deleting', r.account, r.id
+	from rushes.recording r where r.id = any (p_recordings);
+	-- copies that never became present, or whose file is missing, have no due date to wait for; the client's own go where
+	-- the target says so
+	v_copies := array(
+		select c.id from rushes.copy c left join rushes.target t on t.id = c.target
+		where c.recording = any (p_recordings)
+		  and (c.state in ('incoming', 'lost') or (c.state = 'released' and t.delete_at_target)
+		       or (c.state = 'present' and p_going and (t.id is null or t.owner = 'ours' or t.delete_at_target)
+			   and not rushes.is_paused(p_rule, rushes.copy_place(c)))));
+	perform rushes.copies_set_going(v_copies, p_rule, v_now);
+	perform rushes.retention_recompute(p_recordings);
+	perform rushes.recordings_try_complete(p_recordings);
+	return v_copies;
+end $$;
+
+-- Decides the deletion of one recording. p_rule: a rule that takes the whole recording.
 create function rushes.recording_delete(p_recording uuid, p_rule text, p_actor text, p_reason text) returns text
 	language plpgsql security definer
 	set search_path = rushes, pg_temp
 	as $$
 declare
 	r rushes.recording;
-	v_job rushes.job;
-	v_keys integer;
 begin
 	if not exists (select from rushes.retention_rule where name = p_rule and whole) then
 		perform rushes.refuse('RU005', format('%s is no rule that takes a whole recording', p_rule));
@@ -581,30 +654,11 @@ begin
 	if r.held and not (select by_person and coalesce(p_reason, '') <> '' from rushes.retention_rule where name = p_rule) then
 		perform rushes.refuse('RU003', format('recording %s is held', p_recording));
 	end if;
-	for v_job in select * from rushes.job where recording = p_recording and kind <> 'delete' for update loop
-		perform rushes.finish_job(v_job, 'cancelled', case when v_job.state = 'running' then 'cancelled' end, null, null);
-	end loop;
-	perform rushes.set_recording_state(p_recording, 'deleting');
-	update rushes.recording
-	set deleting_at = rushes.rushes_now(), delete_rule = p_rule, personal_due_at = rushes.rushes_now(), due_at = null, due_rule = null
-	where id = p_recording;
-	delete from rushes.recording_key where recording = p_recording;
-	get diagnostics v_keys = row_count;
-	perform rushes.add_ledger('decided', r.account, p_recording, null, p_rule, null,
-		jsonb_build_object('key', case when v_keys > 0 then 'destroyed' else 'none' end));
-	perform rushes.retention_recompute(p_recording);
-	perform rushes.add_event('recording.deleting', r.account, p_recording);
+	perform rushes.recordings_delete(array[p_recording], p_rule, false);
 	if p_actor is not null then
 		perform rushes.add_audit(p_actor, 'recording.delete', r.account, p_recording::text,
 			jsonb_build_object('rule', p_rule, 'reason', p_reason));
 	end if;
-	-- copies that never became present, or whose file is missing, have no due date to wait for; the client's own go where
-	-- the target says so
-	perform rushes.copy_set_going(c.id, p_rule)
-	from rushes.copy c left join rushes.target t on t.id = c.target
-	where c.recording = p_recording
-	  and (c.state in ('incoming', 'lost') or (c.state = 'released' and t.delete_at_target));
-	perform rushes.recording_try_complete(p_recording);
 	return 'deleting';
 end $$;
 
@@ -614,30 +668,26 @@ create function rushes.personal_sweep(p_limit integer) returns integer
 	set search_path = rushes, pg_temp
 	as $$
 declare
-	v_id uuid;
-	v_account uuid;
-	v_had integer;
-	v_count integer := 0;
+	v_ids uuid[];
+	v_entries rushes.ledger_entry[];
 begin
 	if rushes.is_paused('personal-metadata', 'database') then
 		return 0;
 	end if;
-	for v_id in select id from rushes.recording where personal_due_at <= rushes.rushes_now()
-		    order by personal_due_at limit p_limit
-	loop
-		select account into v_account from rushes.recording
-		where id = v_id and personal_due_at <= rushes.rushes_now() for update skip locked;
-		continue when not found;
-		delete from rushes.recording_personal where recording = v_id;
-		get diagnostics v_had = row_count;
-		update rushes.recording set personal_due_at = null where id = v_id;
-		if v_had > 0 then
-			perform rushes.add_ledger('gone', v_account, v_id, null, 'personal-metadata', 'database', '{"rows": 1}');
-			v_count := v_count + 1;
-		end if;
-		perform rushes.recording_try_complete(v_id);
-	end loop;
-	return v_count;
+	v_ids := array(
+		select r.id from rushes.recording r where r.personal_due_at <= rushes.rushes_now()
+		order by r.personal_due_at limit p_limit for update skip locked);
+	with gone as (
+		delete from rushes.recording_personal where recording = any (v_ids) returning account, recording
+	)
+	select array_agg(row('gone', account, recording, null, 'personal-metadata', 'database', '{"rows": 1}')::rushes.ledger_entry)
+	into v_entries from gone;
+	update rushes.recording set personal_due_at = null where id = any (v_ids);
+	if v_entries is not null then
+		perform rushes.add_ledger_entries(v_entries);
+	end if;
+	perform rushes.recordings_try_complete(v_ids);
+	return coalesce(cardinality(v_entries), 0);
 end $$;
 
 -- Deletions that are not complete after p_age: for the alarm. One row per copy that is left, or one without a copy.

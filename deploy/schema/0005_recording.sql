@@ -602,26 +602,34 @@ end $$;
 -- Push jobs for each file that there is and each target that the environment names; in the order main, raw, snapshot,
 -- filmstrip. Returns their ids.
 create function rushes.add_push_jobs(p_recording uuid) returns setof uuid
-	language sql
+	language plpgsql
 	as $$
-	insert into rushes.job (kind, account, region, recording, file_kind, target, node, rank, trace)
-	select 'push', r.account, r.region, r.id, f.kind, t.id, c.node,
-	       array_position(array['main', 'raw', 'snapshot', 'filmstrip'], f.kind) - 1, r.trace
-	from rushes.recording r
-	join rushes.environment e on e.account = r.account and e.id = r.environment
-	join rushes.file f on f.recording = r.id
-	join rushes.copy c on c.recording = r.id and c.kind = f.kind and c.node is not null and c.state = 'present'
-	join rushes.target t on t.disabled_at is null and t.region = r.region and (
-		(t.owner = 'ours' and e.store_ours
-		 and t.id = (select o.id from rushes.target o where o.owner = 'ours' and o.region = r.region
-			     and o.disabled_at is null order by o.created_at, o.id limit 1))
-		or exists (select from rushes.environment_target et
-			   where et.account = e.account and et.environment = e.id and et.target = t.id))
-	where r.id = p_recording
-	  and (f.kind = 'main' or (f.kind = 'raw' and e.push_raw) or (f.kind = 'snapshot' and e.push_snapshot)
-	       or (f.kind = 'filmstrip' and e.push_filmstrip))
-	returning id
-$$;
+begin
+	return query
+	with added as (
+		insert into rushes.job (kind, account, region, recording, file_kind, target, node, rank, trace)
+		select 'push', r.account, r.region, r.id, f.kind, t.id, c.node,
+		       array_position(array['main', 'raw', 'snapshot', 'filmstrip'], f.kind) - 1, r.trace
+		from rushes.recording r
+		join rushes.environment e on e.account = r.account and e.id = r.environment
+		join rushes.file f on f.recording = r.id
+		join rushes.copy c on c.recording = r.id and c.kind = f.kind and c.node is not null and c.state = 'present'
+		join rushes.target t on t.disabled_at is null and t.region = r.region and (
+			(t.owner = 'ours' and e.store_ours
+			 and t.id = (select o.id from rushes.target o where o.owner = 'ours' and o.region = r.region
+				     and o.disabled_at is null order by o.created_at, o.id limit 1))
+			or exists (select from rushes.environment_target et
+				   where et.account = e.account and et.environment = e.id and et.target = t.id))
+		where r.id = p_recording
+		  and (f.kind = 'main' or (f.kind = 'raw' and e.push_raw) or (f.kind = 'snapshot' and e.push_snapshot)
+		       or (f.kind = 'filmstrip' and e.push_filmstrip))
+		returning id, recording, file_kind, target
+	), noted as (
+		insert into rushes.push (recording, file_kind, target, state)
+		select a.recording, a.file_kind, a.target, 'unfinished' from added a
+	)
+	select a.id from added a;
+end $$;
 
 -- processed → closed when no unfinished job is left.
 create function rushes.recording_settle(p_recording uuid) returns void

@@ -71,12 +71,12 @@ grant execute on function
 	rushes.link_create(text, uuid, uuid, uuid, bytea, timestamptz, integer, jsonb, text), rushes.link_revoke(text, uuid, uuid),
 	rushes.link_get(uuid, uuid), rushes.recording_get(uuid, uuid), rushes.recording_list(uuid, text, timestamptz, integer),
 	rushes.recording_delete(uuid, text, text, text), rushes.job_retry(uuid, text), rushes.deletion_overdue(interval),
-	rushes.copy_place(rushes.copy), rushes.link_state(rushes.link), rushes.push_facts(uuid, timestamptz),
-	rushes.retention_due(uuid), rushes.midnight_after_28_days(timestamptz), rushes.node_silence()
+	rushes.copy_place(rushes.copy), rushes.link_state(rushes.link),
+	rushes.retention_due(uuid[]), rushes.midnight_after_28_days(timestamptz, text), rushes.midnight_after_28_days(timestamptz), rushes.node_silence()
 	to rushes_ctl;
 grant select on rushes.installation, rushes.account, rushes.environment, rushes.environment_target, rushes.node,
 	rushes.recording, rushes.segment, rushes.file, rushes.copy, rushes.job, rushes.job_done, rushes.attempt, rushes.event,
-	rushes.lease, rushes.ledger, rushes.audit, rushes.unknown_file, rushes.retention_pause, rushes.retention_rule,
+	rushes.lease, rushes.ledger, rushes.audit, rushes.push, rushes.unknown_file, rushes.retention_pause, rushes.retention_rule,
 	rushes.delivery, rushes.link, rushes.session
 	to rushes_ctl;
 grant select (id, owner, account, region, name, kind, endpoint, delete_at_target, created_at, disabled_at) on rushes.target to rushes_ctl;

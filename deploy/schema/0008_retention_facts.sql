@@ -57,8 +57,10 @@ begin
 	for v_account in
 		select a.id from rushes.account a join rushes.account_key k on k.account = a.id
 		where (a.closed_at is not null
-		       or rushes.midnight_after_28_days(case a.plan when 'trial' then a.trial_ends_at else a.paid_until end)
-			  <= rushes.rushes_now())
+		       -- the first says no at little cost
+		       or (case a.plan when 'trial' then a.trial_ends_at else a.paid_until end < rushes.rushes_now() - interval '26 days'
+			   and rushes.midnight_after_28_days(case a.plan when 'trial' then a.trial_ends_at else a.paid_until end)
+				<= rushes.rushes_now()))
 		  and not exists (select from rushes.recording r where r.account = a.id and r.state <> 'deleted')
 		order by a.id limit p_limit for update of a skip locked
 	loop
@@ -79,31 +81,25 @@ create function rushes.rules_change_work(p_limit integer) returns integer
 	as $$
 declare
 	q rushes.rules_change;
-	v_id uuid;
-	v_last uuid;
-	v_count integer := 0;
+	v_ids uuid[];
 begin
 	select * into q from rushes.rules_change order by id limit 1 for update skip locked;
 	if not found then
 		return 0;
 	end if;
-	for v_id in
+	v_ids := array(
 		select r.id from rushes.recording r
 		where r.account = q.account and (q.environment is null or r.environment = q.environment) and r.state <> 'deleted'
 		  and r.id > q.done_to
-		order by r.id limit p_limit
-	loop
-		perform from rushes.recording where id = v_id for update;
-		perform rushes.retention_recompute(v_id);
-		v_last := v_id;
-		v_count := v_count + 1;
-	end loop;
-	if v_count < p_limit then
+		order by r.id limit p_limit);
+	perform from rushes.recording where id = any (v_ids) order by id for update;
+	perform rushes.retention_recompute(v_ids);
+	if cardinality(v_ids) < p_limit then
 		delete from rushes.rules_change where id = q.id;
-		return greatest(v_count, 1);
+		return greatest(cardinality(v_ids), 1);
 	end if;
-	update rushes.rules_change set done_to = v_last where id = q.id;
-	return v_count;
+	update rushes.rules_change set done_to = v_ids[p_limit] where id = q.id;
+	return p_limit;
 end $$;
 
 -- Makes or changes a lifecycle rule. New ones are off until p_enabled.

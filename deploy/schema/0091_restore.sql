@@ -305,9 +305,9 @@ begin
 	   and exists (select from rushes.ledger l where l.recording = p_recording and l.kind = 'complete')
 	   and not exists (select from rushes.copy x where x.recording = p_recording and x.state <> 'released') then
 		delete from rushes.recording_personal where recording = p_recording;
-		perform rushes.recording_tombstone(p_recording);
+		perform rushes.recordings_tombstone(array[p_recording]);
 	else
-		perform rushes.recording_try_complete(p_recording);
+		perform rushes.recordings_try_complete(array[p_recording]);
 	end if;
 	perform rushes.retention_recompute(p_recording);
 end $$;
