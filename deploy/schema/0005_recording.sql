@@ -424,6 +424,39 @@ create function rushes.recording_states(p_recordings uuid[]) returns table (reco
 
 -- Keys -------------------------------------------------------------------------------------------------------------
 
+-- What a session may play of its own recording, on one node: {"verdict", "reason", "mime", "is_final", "segments": [{"copy",
+-- "number", "start", "bytes" (null: open), "is_here"}]}. Verdicts: `yes`; `unknown` (no such recording of this session); `gone`
+-- (deleted, or its playback window is over); `refused` (the session may not record any more, by `reason`).
+create function rushes.recording_playback(p_recording uuid, p_account uuid, p_session uuid, p_node uuid) returns jsonb
+	language plpgsql stable security definer
+	set search_path = rushes, pg_temp
+	as $$
+declare
+	r rushes.recording;
+	s rushes.session;
+	v_window interval;
+	v_reason text;
+begin
+	select * into r from rushes.recording where id = p_recording and account = p_account and session = p_session;
+	if not found then
+		return '{"verdict": "unknown"}';
+	end if;
+	select playback_window into v_window from rushes.environment where account = r.account and id = r.environment;
+	if r.state in ('deleting', 'deleted') or r.saved_at + v_window <= rushes.rushes_now() then
+		return '{"verdict": "gone"}';
+	end if;
+	select * into s from rushes.session where account = p_account and id = p_session;
+	v_reason := case when s.id is null then 'unknown-session' else rushes.session_refusal(s) end;
+	if v_reason <> '' then
+		return jsonb_build_object('verdict', 'refused', 'reason', v_reason);
+	end if;
+	return jsonb_build_object('verdict', 'yes', 'mime', r.mime, 'is_final', r.saved_at is not null, 'segments', coalesce(
+		(select jsonb_agg(jsonb_build_object('copy', c.id, 'number', g.number, 'start', g.start_offset, 'bytes', g.bytes,
+				'is_here', coalesce(c.node = p_node and c.state in ('incoming', 'present'), false)) order by g.number)
+		 from rushes.segment g left join rushes.copy c on c.recording = g.recording and c.segment = g.number
+		 where g.recording = r.id and g.bytes is distinct from 0), '[]'));
+end $$;
+
 create function rushes.account_key_get(p_account uuid) returns table (id uuid, root_key text, wrapped bytea)
 	language sql stable security definer
 	set search_path = rushes, pg_temp

@@ -35,6 +35,7 @@ grant execute on function
 	rushes.segment_close(uuid, integer, uuid, bigint, bytea, bigint, boolean), rushes.recording_touch(uuid[]),
 	rushes.recording_saved(uuid, text, boolean, boolean, boolean, bigint, bytea), rushes.recordings_open(uuid, integer),
 	rushes.recordings_empty(text, integer), rushes.streams_revoked(uuid[], integer[]), rushes.recording_states(uuid[]),
+	rushes.recording_playback(uuid, uuid, uuid, uuid),
 	rushes.account_key_get(uuid), rushes.account_key_add(uuid, uuid, text, bytea),
 	rushes.recording_delete(uuid, text, text, text)
 	to rushes_ingest;

@@ -130,6 +130,10 @@ int http_request_json(const struct http_request *r, json_t **ret, struct error *
  * to be ignored: several ranges, another unit), 206 with offset and length of one range, 416. */
 int http_request_range(const struct http_request *r, uint64_t size, uint64_t *ret_offset, uint64_t *ret_length);
 
+/* The same for an answer with a strong ETag: a Range with If-Range counts when that names it. */
+int http_request_range_of(const struct http_request *r, const char *etag, uint64_t size, uint64_t *ret_offset,
+			  uint64_t *ret_length);
+
 /* References for answers that come later. A request whose client vanished stays valid: calls on it do nothing and
  * return ERR_CANCELLED. */
 struct http_request *http_request_ref(struct http_request *r);

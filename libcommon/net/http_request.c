@@ -218,11 +218,18 @@ static bool read_number(const char **p, uint64_t *ret)
 
 int http_request_range(const struct http_request *r, uint64_t size, uint64_t *ret_offset, uint64_t *ret_length)
 {
+	return http_request_range_of(r, NULL, size, ret_offset, ret_length);
+}
+
+int http_request_range_of(const struct http_request *r, const char *etag, uint64_t size, uint64_t *ret_offset,
+			  uint64_t *ret_length)
+{
 	*ret_offset = 0;
 	*ret_length = size;
 	const char *p = http_request_header(r, "range");
-	/* If-Range compares with a validator, of which our answers carry none: the whole is right then */
-	if (!p || strncasecmp(p, "bytes=", 6) != 0 || http_request_header(r, "if-range"))
+	const char *condition = http_request_header(r, "if-range");
+	/* a date, or another validator than the answer's: the whole is right then */
+	if (!p || strncasecmp(p, "bytes=", 6) != 0 || (condition && (!etag || strcmp(condition, etag) != 0)))
 		return 200;
 	p += 6;
 	uint64_t first = 0, last = 0;

@@ -1,5 +1,6 @@
 #include "spool/codec.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <sodium.h>
 #include <string.h>
@@ -72,31 +73,41 @@ static int reader_slot(struct sealed_reader *r, uint64_t number, struct reader_s
 	return 0;
 }
 
-int sealed_reader_new(int fd, const uint8_t key[SEALED_KEY_BYTES], const struct sealed_header *expected,
-		      struct sealed_reader **ret, struct error *e)
+/* Reads the header and makes the slots' key. */
+static int reader_open(int fd, const uint8_t key[SEALED_KEY_BYTES], const struct sealed_header *expected,
+		       struct sealed_reader **ret, struct error *e)
 {
 	_cleanup_(sealed_reader_freep) struct sealed_reader *r = calloc(1, sizeof(*r));
 	if (!r)
 		return error_nomem(e);
 	r->fd = fd;
 	r->corrupt = SEALED_SLOT_NONE;
-	struct stat st;
-	if (fstat(fd, &st) < 0)
-		return error_set_errno(e, ERR_RETRY, errno, "sealed file");
-	r->file_size = (uint64_t)st.st_size;
 	int rc = sealed_header_read(fd, &r->header, e);
 	if (rc == 0)
 		rc = sealed_header_expect(&r->header, expected, e);
+	if (rc == 0)
+		rc = sealed_codec_new(&r->header, key, &r->codec, e);
+	if (rc == 0)
+		rc = reader_alloc(r, e);
+	if (rc == 0)
+		*ret = TAKE_PTR(r);
+	return rc;
+}
+
+int sealed_reader_new(int fd, const uint8_t key[SEALED_KEY_BYTES], const struct sealed_header *expected,
+		      struct sealed_reader **ret, struct error *e)
+{
+	_cleanup_(sealed_reader_freep) struct sealed_reader *r = NULL;
+	struct stat st;
+	if (fstat(fd, &st) < 0)
+		return error_set_errno(e, ERR_RETRY, errno, "sealed file");
+	int rc = reader_open(fd, key, expected, &r, e);
 	if (rc < 0)
 		return rc;
+	r->file_size = (uint64_t)st.st_size;
 	if (!sealed_plain_size(r->file_size, &r->size))
 		return error_set(e, ERR_CORRUPT, "the sealed file is torn: %llu bytes",
 				 (unsigned long long)r->file_size);
-	rc = sealed_codec_new(&r->header, key, &r->codec, e);
-	if (rc == 0)
-		rc = reader_alloc(r, e);
-	if (rc < 0)
-		return rc;
 	struct reader_slot *last;
 	rc = reader_slot(r, r->size / SEALED_SLOT_PAYLOAD, &last, e);
 	if (rc < 0) {
@@ -104,6 +115,18 @@ int sealed_reader_new(int fd, const uint8_t key[SEALED_KEY_BYTES], const struct 
 		return rc;
 	}
 	*ret = TAKE_PTR(r);
+	return 0;
+}
+
+int sealed_reader_new_part(int fd, const uint8_t key[SEALED_KEY_BYTES], const struct sealed_header *expected,
+			   uint64_t plain, struct sealed_reader **ret, struct error *e)
+{
+	assert(plain % SEALED_SLOT_PAYLOAD == 0 && plain / SEALED_SLOT_PAYLOAD < SEALED_SLOTS_MAX);
+	int rc = reader_open(fd, key, expected, ret, e);
+	if (rc < 0)
+		return rc;
+	(*ret)->size = plain;
+	(*ret)->file_size = sealed_slot_offset(plain / SEALED_SLOT_PAYLOAD);
 	return 0;
 }
 

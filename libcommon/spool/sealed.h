@@ -67,6 +67,11 @@ struct sealed_reader;
  * derives the file's key and opens the final slot: ERR_CORRUPT when the file is torn or truncated. */
 int sealed_reader_new(int fd, const uint8_t key[SEALED_KEY_BYTES], const struct sealed_header *expected,
 		      struct sealed_reader **ret, struct error *e) _must_check_;
+
+/* The same for a file that is still being written, or that nobody ended: of `plain` bytes, whole slots (a multiple of
+ * SEALED_SLOT_PAYLOAD), which the caller knows to be there. What is behind them is not looked at. */
+int sealed_reader_new_part(int fd, const uint8_t key[SEALED_KEY_BYTES], const struct sealed_header *expected,
+			   uint64_t plain, struct sealed_reader **ret, struct error *e) _must_check_;
 void sealed_reader_free(struct sealed_reader *r);
 DEFINE_CLEANUP(struct sealed_reader, sealed_reader_free)
 

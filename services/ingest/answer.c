@@ -7,8 +7,9 @@
 #define RETRY_LATER_S "30"
 
 /* Of our answers, what scripts may read beside what they always may. */
-#define EXPOSED                                                                                                    \
-	"Location, Retry-After, Tus-Checksum-Algorithm, Tus-Extension, Tus-Max-Size, Tus-Resumable, Tus-Version, " \
+#define EXPOSED                                                                                              \
+	"Accept-Ranges, Content-Range, ETag, Location, Retry-After, Tus-Checksum-Algorithm, Tus-Extension, " \
+	"Tus-Max-Size, Tus-Resumable, Tus-Version, "                                                         \
 	"Upload-Defer-Length, Upload-Expires, Upload-Length, Upload-Metadata, Upload-Offset"
 
 const char *const answer_headers[] = {
@@ -44,10 +45,11 @@ static const struct {
 
 void answer_preflight(struct http_request *r, const char *methods)
 {
-	static const char headers[] = "Authorization, Content-Digest, Content-Disposition, Content-Type, Repr-Digest, "
-				      "Rushes-Take, Traceparent, Tus-Resumable, Upload-Checksum, Upload-Defer-Length, "
-				      "Upload-Length, Upload-Metadata, Upload-Offset, X-HTTP-Method-Override, "
-				      "X-Request-ID, X-Requested-With";
+	static const char headers[] =
+	    "Authorization, Content-Digest, Content-Disposition, Content-Type, If-Range, Range, "
+	    "Repr-Digest, Rushes-Take, Traceparent, Tus-Resumable, Upload-Checksum, Upload-Defer-Length, "
+	    "Upload-Length, Upload-Metadata, Upload-Offset, X-HTTP-Method-Override, "
+	    "X-Request-ID, X-Requested-With";
 	(void)http_response_header(r, "Allow", methods);
 	(void)http_response_header(r, "Access-Control-Allow-Methods", methods);
 	(void)http_response_header(r, "Access-Control-Allow-Headers", headers);

@@ -3,6 +3,7 @@
 #include "answer.h"
 #include "chores.h"
 #include "fence.h"
+#include "playback.h"
 #include "recover.h"
 #include "stream.h"
 #include "tus.h"
@@ -58,6 +59,8 @@ const struct config_option ingest_options[] = {
 static const struct http_route routes[] = {
     {"GET", "/v1/stream", stream_handle, HTTP_BODY_NONE, 0},
     {"POST", "/v1/recordings", upload_handle, HTTP_BODY_STREAM, 0},
+    {"GET", "/v1/recordings/:recording/raw", playback_handle, HTTP_BODY_NONE, 0},
+    {"OPTIONS", "/v1/recordings/:recording/raw", playback_preflight_handle, HTTP_BODY_NONE, 0},
     {"OPTIONS", "/v1/tus", tus_uploads_handle, HTTP_BODY_STREAM, 0},
     {"POST", "/v1/tus", tus_uploads_handle, HTTP_BODY_STREAM, 0},
     {"GET", "/v1/tus", tus_uploads_handle, HTTP_BODY_STREAM, 0},
@@ -247,6 +250,7 @@ static bool is_busy(void *arg)
 void ingest_drain(void *state)
 {
 	struct ingest *g = state;
+	g->is_draining = true;
 	chores_stop(g->chores);
 	/* connections of recordings are told before the listener tells the others */
 	intakes_drain(g->intakes, g->config->grace_ms);

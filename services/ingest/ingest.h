@@ -55,6 +55,8 @@ struct ingest {
 	struct http_server *server;
 	bool is_serving; /* the public listener has not ended */
 	bool is_serving_peers;
+	bool is_draining;
+	unsigned playbacks; /* recorders that are being played to */
 };
 
 /* The hooks of the service's lifecycle (base/service.h). */

@@ -100,9 +100,9 @@ static int make_policy(struct page *p, const char *ingest_url, struct error *e)
 		return error_set(e, ERR_FATAL, "RUSHES_INGEST_URL: want an address that begins with wss://");
 	if (asprintf(&p->policy,
 		     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; media-src blob:; "
-		     "connect-src 'self' %s; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; "
+		     "connect-src 'self' %s https%s; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; "
 		     "require-trusted-types-for 'script'; trusted-types 'none'",
-		     ingest_url) < 0) {
+		     ingest_url, ingest_url + strlen("wss")) < 0) {
 		p->policy = NULL;
 		return error_nomem(e);
 	}
