@@ -43,7 +43,7 @@ UNIT_BIN := $(UNIT_SRC:tests/unit/%.c=$(BUILD)/tests/%)
 INTEGRATION_SRC := $(sort $(wildcard tests/integration/test_*.c tests/integration/*_probe.c))
 INTEGRATION_BIN := $(INTEGRATION_SRC:tests/integration/%.c=$(BUILD)/tests/integration/%)
 
-.PHONY: fuzz fuzz-build fuzz-replay print-cppflags kill9 chaos simulation all test unit integration-build lint format install clean help
+.PHONY: fuzz fuzz-build fuzz-replay print-cppflags kill9 chaos simulation all test unit integration-build lint format install clean help bench-build bench-ingest bench-soak
 .DEFAULT_GOAL := all
 .SECONDARY:
 
@@ -128,6 +128,21 @@ $(foreach t,$(FUZZ_SRC),$(eval $(call replay_rules,$(t),$(t:tests/fuzz/%.c=$(BUI
 
 fuzz-replay: $(REPLAY_BIN) ## run the seeds of the fuzz targets once; with CC=clang SAN=address,undefined
 	@scripts/fuzz --replay $(REPLAY_BIN)
+
+# The programs of the benchmarks share nothing with what they measure.
+BENCH_BIN := build/bench/load build/bench/floor
+
+build/bench/load: $(wildcard tests/bench/load/*.c tests/bench/load/*.h)
+	@mkdir -p $(@D)
+	$(if $(Q),@echo "  LD  $@")
+	$(Q)$(CC) -D_GNU_SOURCE -std=gnu17 -O2 -g $(WARN) -o $@ $(filter %.c,$^) -lssl -lcrypto -lz
+
+build/bench/floor: tests/bench/floor.c
+	@mkdir -p $(@D)
+	$(if $(Q),@echo "  LD  $@")
+	$(Q)$(CC) -D_GNU_SOURCE -std=gnu17 -O2 -g $(WARN) -o $@ $^ -lcrypto -lisal
+
+bench-build: $(BENCH_BIN) ## build the load program and the floor of the benchmarks into build/bench
 
 test: ## run every suite, as CI does
 	@scripts/test
