@@ -9,7 +9,7 @@
 #include <stdbool.h>
 
 /* Read-ahead of a connection: fewer system calls for streams, released while a connection is idle. */
-#define TLS_READ_AHEAD_BYTES 65536
+#define TLS_READ_AHEAD_BYTES 66560
 
 struct tls_settings {
 	const char *certificate_path; /* PEM, leaf first, then its chain; clients: NULL for none */

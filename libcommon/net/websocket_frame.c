@@ -10,10 +10,30 @@ void websocket_parser_init(struct websocket_parser *p, uint64_t message_bytes_ma
 	*p = (struct websocket_parser){.message_bytes_max = message_bytes_max};
 }
 
+/* A register of the architecture's baseline. */
+typedef uint64_t mask_lane __attribute__((vector_size(16)));
+
 /* `mask` holds the key twice, beginning at the payload's first byte; what comes back begins behind its last. */
 static uint64_t unmask(unsigned char *data, size_t n, uint64_t mask)
 {
+	const mask_lane wide = {mask, mask};
 	size_t i = 0;
+	for (; i + 4 * sizeof(wide) <= n; i += 4 * sizeof(wide)) {
+		mask_lane a, b, c, d;
+		unsigned char *at = data + i;
+		memcpy(&a, at, sizeof(a));
+		memcpy(&b, at + sizeof(a), sizeof(b));
+		memcpy(&c, at + 2 * sizeof(a), sizeof(c));
+		memcpy(&d, at + 3 * sizeof(a), sizeof(d));
+		a ^= wide;
+		b ^= wide;
+		c ^= wide;
+		d ^= wide;
+		memcpy(at, &a, sizeof(a));
+		memcpy(at + sizeof(a), &b, sizeof(b));
+		memcpy(at + 2 * sizeof(a), &c, sizeof(c));
+		memcpy(at + 3 * sizeof(a), &d, sizeof(d));
+	}
 	for (; i + 8 <= n; i += 8) {
 		uint64_t word;
 		memcpy(&word, data + i, 8);
