@@ -1,5 +1,7 @@
 #include "net/tls.h"
 
+#include "net/tls_tickets.h"
+
 #include <arpa/inet.h>
 #include <openssl/err.h>
 #include <openssl/x509v3.h>
@@ -83,7 +85,7 @@ static int load_authorities(struct tls_context *t, SSL_CTX *ctx, struct error *e
 	return 0;
 }
 
-static int set_protocol(SSL_CTX *ctx, bool server)
+static int set_protocol(SSL_CTX *ctx, bool server, bool verifies_clients)
 {
 	(void)SSL_CTX_set_options(ctx, SSL_OP_NO_RENEGOTIATION | SSL_OP_NO_COMPRESSION | SSL_OP_IGNORE_UNEXPECTED_EOF |
 					   SSL_OP_CIPHER_SERVER_PREFERENCE);
@@ -92,7 +94,7 @@ static int set_protocol(SSL_CTX *ctx, bool server)
 	SSL_CTX_set_read_ahead(ctx, 1);
 	SSL_CTX_set_default_read_buffer_len(ctx, TLS_READ_AHEAD_BYTES);
 	SSL_CTX_set_verify_depth(ctx, TLS_VERIFY_DEPTH);
-	/* tickets hold the session; a cache here would only cost memory */
+	/* tickets hold the sessions; a cache here would only cost memory */
 	(void)SSL_CTX_set_session_cache_mode(ctx, SSL_SESS_CACHE_OFF);
 	if (SSL_CTX_set_min_proto_version(ctx, TLS1_2_VERSION) != 1 ||
 	    SSL_CTX_set_cipher_list(ctx, TLS_CIPHERS_12) != 1)
@@ -100,10 +102,13 @@ static int set_protocol(SSL_CTX *ctx, bool server)
 	if (!server)
 		return 0;
 	static const unsigned char session_context[] = "rushes";
-	if (SSL_CTX_set_session_id_context(ctx, session_context, sizeof(session_context) - 1) != 1 ||
-	    SSL_CTX_set_num_tickets(ctx, 1) != 1)
+	if (SSL_CTX_set_session_id_context(ctx, session_context, sizeof(session_context) - 1) != 1)
 		return ERR_FATAL;
 	SSL_CTX_set_alpn_select_cb(ctx, select_alpn, NULL);
+	if (!verifies_clients)
+		return tls_tickets_enable(ctx);
+	/* a peer's certificate is verified at each connection: it may have ended or its authority may have gone */
+	tls_tickets_disable(ctx);
 	return 0;
 }
 
@@ -113,7 +118,7 @@ static int make_context(struct tls_context *t, SSL_CTX **ret, struct error *e)
 	SSL_CTX *ctx = SSL_CTX_new(t->server ? TLS_server_method() : TLS_client_method());
 	if (!ctx)
 		return error_nomem(e);
-	int r = set_protocol(ctx, t->server);
+	int r = set_protocol(ctx, t->server, t->ca_path);
 	if (r < 0)
 		(void)error_set(e, r, "cannot set up TLS: %s", openssl_reason());
 	if (r == 0)

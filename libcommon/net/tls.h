@@ -1,5 +1,6 @@
 /* TLS 1.2 and 1.3 contexts over OpenSSL for servers and clients, reloaded without a restart, and the identity that a
- * peer's certificate proves. A context is used on any thread; reloading replaces what new connections get. */
+ * peer's certificate proves. Servers that ask for no certificate resume sessions by tickets (net/tls_tickets.h). A
+ * context is used on any thread; reloading replaces what new connections get. */
 #ifndef RUSHES_NET_TLS_H
 #define RUSHES_NET_TLS_H
 
@@ -8,7 +9,8 @@
 #include <openssl/ssl.h>
 #include <stdbool.h>
 
-/* Read-ahead of a connection: fewer system calls for streams, released while a connection is idle. */
+/* Read-ahead of a connection: four full records and their heads, so that a read ends where a record does. Released
+ * while a connection is idle. */
 #define TLS_READ_AHEAD_BYTES 66560
 
 struct tls_settings {
