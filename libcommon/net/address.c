@@ -3,6 +3,7 @@
 #include "base/macros.h"
 
 #include <arpa/inet.h>
+#include <endian.h>
 #include <netinet/in.h>
 #include <stdbool.h>
 #include <string.h>
@@ -103,4 +104,28 @@ enum address_scope address_scope_of(const struct sockaddr *address, socklen_t n)
 		return scope6(in6.sin6_addr.s6_addr);
 	}
 	return ADDRESS_FORBIDDEN;
+}
+
+/* IPv4 takes the place of ::/64, in which nobody has an address. */
+#define NETWORK_OF_IPV4 UINT64_C(0xffff00000000)
+
+uint64_t address_network(const struct sockaddr *address)
+{
+	if (address->sa_family == AF_INET) {
+		struct sockaddr_in in;
+		memcpy(&in, address, sizeof in);
+		return NETWORK_OF_IPV4 | ntohl(in.sin_addr.s_addr);
+	}
+	if (address->sa_family != AF_INET6)
+		return 0;
+	struct sockaddr_in6 in6;
+	memcpy(&in6, address, sizeof in6);
+	if (IN6_IS_ADDR_V4MAPPED(&in6.sin6_addr)) {
+		uint32_t inner = 0;
+		memcpy(&inner, in6.sin6_addr.s6_addr + 12, sizeof inner);
+		return NETWORK_OF_IPV4 | ntohl(inner);
+	}
+	uint64_t network = 0;
+	memcpy(&network, in6.sin6_addr.s6_addr, sizeof network);
+	return be64toh(network);
 }

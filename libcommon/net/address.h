@@ -3,6 +3,7 @@
 #ifndef RUSHES_NET_ADDRESS_H
 #define RUSHES_NET_ADDRESS_H
 
+#include <stdint.h>
 #include <sys/socket.h>
 
 enum address_scope {
@@ -18,5 +19,9 @@ const char *address_scope_to_string(enum address_scope s);
 
 /* IPv4 inside IPv6 (mapped, NAT64, 6to4) is judged as the IPv4 address. IANA's special-purpose registries. */
 enum address_scope address_scope_of(const struct sockaddr *address, socklen_t n);
+
+/* Whom an address belongs to, for limits: one number for each IPv4 address (also mapped into IPv6), one for each /64 of
+ * IPv6, of which a single customer has all the addresses. 0 for other families. */
+uint64_t address_network(const struct sockaddr *address);
 
 #endif

@@ -41,7 +41,7 @@ struct http_limits {
 	size_t target_bytes_max;	  /* 4 KiB; above 414 */
 	unsigned headers_max;		  /* 64; above 431 */
 	unsigned connections_max;	  /* 4096; idle ones make room, then new ones wait in the kernel's queue */
-	unsigned address_connections_max; /* of one remote address; 0: no limit of its own */
+	unsigned address_connections_max; /* of one IPv4 address or IPv6 /64; 0: no limit of its own */
 	unsigned requests_max;		  /* on one connection: 1000 */
 	size_t output_bytes_max;	  /* queued for one client: 256 KiB */
 	int64_t handshake_ms;		  /* 10 s */
@@ -60,6 +60,10 @@ struct http_server_options {
 	struct http_limits limits;
 	/* Headers put into every answer, a NULL-ended list of name, value, name, value...; NULL for none. Borrowed. */
 	const char *const *headers;
+	/* Asked for each new connection before anything is spent on it, with its address_network(). False closes it.
+	 * NULL: everybody may come. */
+	bool (*admit)(void *arg, uint64_t network);
+	void *admit_arg;
 	struct metrics *metrics; /* borrowed, NULL for none */
 	const char *name;	 /* label of the metrics: "public", "peer", "admin" */
 };

@@ -1,7 +1,9 @@
 #include "net/http_internal.h"
 
 #include "base/clock.h"
+#include "net/address.h"
 
+#include <arpa/inet.h>
 #include <assert.h>
 #include <string.h>
 
@@ -66,7 +68,15 @@ static void connection_free(void *arg)
 	free(c);
 }
 
-int connection_new(struct http_server *s, int fd, const char *remote)
+static void format_remote(const struct sockaddr *from, char ret[INET6_ADDRSTRLEN])
+{
+	const void *raw = from->sa_family == AF_INET ? (const void *)&((const struct sockaddr_in *)from)->sin_addr
+						     : (const void *)&((const struct sockaddr_in6 *)from)->sin6_addr;
+	if (!inet_ntop(from->sa_family, raw, ret, INET6_ADDRSTRLEN))
+		ret[0] = '\0';
+}
+
+int connection_new(struct http_server *s, int fd, const struct sockaddr *from)
 {
 	struct http_connection *c = calloc(1, sizeof(*c));
 	if (!c)
@@ -76,7 +86,8 @@ int connection_new(struct http_server *s, int fd, const char *remote)
 	c->readable = true;
 	c->state = s->tls ? CONNECTION_HANDSHAKE : CONNECTION_IDLE;
 	c->since_us = clock_monotonic_us();
-	(void)snprintf(c->remote, sizeof(c->remote), "%s", remote);
+	format_remote(from, c->remote);
+	c->network = address_network(from);
 	buffer_init(&c->input, s->limits.head_bytes_max + HTTP_READ_BYTES);
 	if (s->tls && !(c->ssl = tls_accept(s->tls, fd))) {
 		free(c);

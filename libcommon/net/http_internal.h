@@ -85,6 +85,7 @@ struct http_connection {
 	bool paused;	       /* upgraded: does not want bytes */
 	bool room_due;	       /* upgraded: on_flushed is to be called */
 	char remote[INET6_ADDRSTRLEN];
+	uint64_t network;	   /* address_network() */
 	struct tls_identity *peer; /* NULL without */
 	unsigned requests;
 	int64_t since_us;	   /* when this state began */
@@ -153,6 +154,8 @@ struct http_server {
 	struct http_limits limits;
 	const char *const *headers;
 	const char *name;
+	bool (*admit)(void *arg, uint64_t network); /* NULL: everybody */
+	void *admit_arg;
 	int fd;
 	uint16_t port;
 	struct event accept_event;
@@ -168,6 +171,7 @@ struct http_server {
 	char date[40];
 	struct metric *requests_total;
 	struct metric_series *request_seconds, *bytes_in, *bytes_out, *connections;
+	struct metric_series *refused_rate, *refused_number;
 	char shared[HTTP_READ_BYTES]; /* what was just read, of whichever connection has its turn */
 };
 
@@ -182,7 +186,7 @@ void http_io_shutdown(struct http_connection *c);
 void http_io_close(struct http_connection *c);
 
 /* http_connection.c */
-int connection_new(struct http_server *s, int fd, const char *remote) _must_check_;
+int connection_new(struct http_server *s, int fd, const struct sockaddr *from) _must_check_;
 /* Ends the connection now: request or WebSocket are told, the memory goes at the end of the turn. */
 void connection_close(struct http_connection *c);
 void connection_set_state(struct http_connection *c, enum connection_state next);

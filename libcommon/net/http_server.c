@@ -1,6 +1,7 @@
 #include "net/http_internal.h"
 
 #include "base/clock.h"
+#include "net/address.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
@@ -81,20 +82,27 @@ static bool make_room(struct http_server *s)
 	return idle;
 }
 
-static bool too_many_of(const struct http_server *s, const char *remote)
+static bool too_many_of(const struct http_server *s, uint64_t network)
 {
 	unsigned n = 0;
 	for (const struct http_connection *c = s->first; c && s->limits.address_connections_max; c = c->next)
-		n += strcmp(c->remote, remote) == 0;
+		n += c->network == network;
 	return s->limits.address_connections_max && n >= s->limits.address_connections_max;
 }
 
-static void format_remote(const struct sockaddr_storage *a, char ret[INET6_ADDRSTRLEN])
+/* Whether a connection from there may begin; counts what may not. */
+static bool may_come(struct http_server *s, const struct sockaddr *from)
 {
-	const void *raw = a->ss_family == AF_INET ? (const void *)&((const struct sockaddr_in *)a)->sin_addr
-						  : (const void *)&((const struct sockaddr_in6 *)a)->sin6_addr;
-	if (!inet_ntop(a->ss_family, raw, ret, INET6_ADDRSTRLEN))
-		ret[0] = '\0';
+	uint64_t network = address_network(from);
+	if (s->admit && !s->admit(s->admit_arg, network)) {
+		metric_add(s->refused_rate, 1);
+		return false;
+	}
+	if (too_many_of(s, network)) {
+		metric_add(s->refused_number, 1);
+		return false;
+	}
+	return true;
 }
 
 static void on_accept(evutil_socket_t listener, short what _unused_, void *arg)
@@ -113,11 +121,9 @@ static void on_accept(evutil_socket_t listener, short what _unused_, void *arg)
 				listen_for(s, false);
 			break;
 		}
-		char remote[INET6_ADDRSTRLEN];
-		format_remote(&from, remote);
 		int one = 1;
 		(void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
-		if (too_many_of(s, remote) || connection_new(s, fd, remote) < 0) {
+		if (!may_come(s, (struct sockaddr *)&from) || connection_new(s, fd, (struct sockaddr *)&from) < 0) {
 			(void)close(fd);
 			continue;
 		}
@@ -246,6 +252,7 @@ static void make_metrics(struct http_server *s, struct metrics *m)
 {
 	static const char *const by_server[] = {"server", NULL};
 	static const char *const by_status[] = {"server", "status", NULL};
+	static const char *const by_reason[] = {"server", "reason", NULL};
 	static const double seconds[] = {0.001, 0.005, 0.025, 0.1, 0.5, 2.5, 10, 60, 600};
 	const char *const name[] = {s->name};
 	s->requests_total = metrics_counter(m, "rushes_http_requests_total", "Requests answered", by_status);
@@ -258,6 +265,12 @@ static void make_metrics(struct http_server *s, struct metrics *m)
 	s->bytes_out = metric_series(metrics_counter(m, "rushes_http_sent_bytes_total", "Bytes sent", by_server), name);
 	s->connections =
 	    metric_series(metrics_gauge(m, "rushes_http_connections", "Open connections", by_server), name);
+	struct metric *refused = metrics_counter(m, "rushes_http_refused_connections_total",
+						 "Connections closed before their TLS handshake, by the limit of their "
+						 "address that was reached: rate, number",
+						 by_reason);
+	s->refused_rate = metric_series(refused, (const char *const[]){s->name, "rate"});
+	s->refused_number = metric_series(refused, (const char *const[]){s->name, "number"});
 }
 
 static void server_memory_free(void *arg)
@@ -278,6 +291,8 @@ int http_server_new(struct loop *l, const struct http_server_options *o, struct 
 	s->limits = o->limits;
 	s->headers = o->headers;
 	s->name = o->name ? o->name : "http";
+	s->admit = o->admit;
+	s->admit_arg = o->admit_arg;
 	set_limits(&s->limits);
 	int r = listen_on(s, o->address, e);
 	if (r < 0)

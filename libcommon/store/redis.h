@@ -72,6 +72,11 @@ typedef void redis_limit_done(void *arg, bool allowed, int64_t wait_ms);
 void redis_limit_take(struct redis *r, const struct redis_limit *limit, const char *key, redis_limit_done *done,
 		      void *arg);
 
+/* The same bucket for a limit that this process keeps by itself as well: only what all processes did together is asked.
+ * While Redis is unknown everything is allowed. */
+void redis_limit_ask(struct redis *r, const struct redis_limit *limit, const char *key, redis_limit_done *done,
+		     void *arg);
+
 /* A cache of small values. A miss and an unreachable Redis are alike: `data` is NULL. */
 typedef void redis_cache_done(void *arg, const void *data, size_t n);
 void redis_cache_get(struct redis *r, const char *key, redis_cache_done *done, void *arg);

@@ -31,13 +31,19 @@ struct limit_call {
 	uint64_t local_key;
 	char key[KEY_BYTES];
 	char rate[24], burst[24];
-	bool is_loaded; /* the script itself was sent */
+	bool is_loaded;	     /* the script itself was sent */
+	bool is_shared_only; /* without Redis there is no limit */
 };
 
 static void decide_here(struct limit_call *c)
 {
 	struct redis *r = c->redis;
 	int64_t wait = 0;
+	if (c->is_shared_only) {
+		c->done(c->arg, true, 0);
+		free(c);
+		return;
+	}
 	double rate = (double)c->limit->rate_per_minute / MAX(c->limit->instances, 1U);
 	r->stats.limits_local++;
 	bool allowed =
@@ -81,8 +87,8 @@ static void prepare_script(struct redis *r)
 	hex_encode(digest, sizeof(digest), r->script_sha1);
 }
 
-void redis_limit_take(struct redis *r, const struct redis_limit *limit, const char *key, redis_limit_done *done,
-		      void *arg)
+static void take(struct redis *r, const struct redis_limit *limit, const char *key, bool is_shared_only,
+		 redis_limit_done *done, void *arg)
 {
 	assert(limit->rate_per_minute > 0 && limit->burst > 0);
 	prepare_script(r);
@@ -94,6 +100,7 @@ void redis_limit_take(struct redis *r, const struct redis_limit *limit, const ch
 	hex_encode(digest, sizeof(digest), hashed);
 	c->redis = r;
 	c->limit = limit;
+	c->is_shared_only = is_shared_only;
 	c->done = done;
 	c->arg = arg;
 	for (const char *p = limit->name; *p; p++)
@@ -104,6 +111,18 @@ void redis_limit_take(struct redis *r, const struct redis_limit *limit, const ch
 	(void)snprintf(c->rate, sizeof(c->rate), "%llu", (unsigned long long)limit->rate_per_minute);
 	(void)snprintf(c->burst, sizeof(c->burst), "%llu", (unsigned long long)limit->burst);
 	ask(c);
+}
+
+void redis_limit_take(struct redis *r, const struct redis_limit *limit, const char *key, redis_limit_done *done,
+		      void *arg)
+{
+	take(r, limit, key, false, done, arg);
+}
+
+void redis_limit_ask(struct redis *r, const struct redis_limit *limit, const char *key, redis_limit_done *done,
+		     void *arg)
+{
+	take(r, limit, key, true, done, arg);
 }
 
 struct cache_call {

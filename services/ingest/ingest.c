@@ -3,6 +3,7 @@
 #include "answer.h"
 #include "chores.h"
 #include "fence.h"
+#include "gate.h"
 #include "playback.h"
 #include "recover.h"
 #include "stream.h"
@@ -10,6 +11,7 @@
 #include "upload.h"
 
 #include <stddef.h>
+#include <sys/resource.h>
 
 /* Threads that seal and write borrow one of these for the length of a turn. */
 #define WRITE_BUFFER_BYTES MIB
@@ -39,14 +41,19 @@ const struct config_option ingest_options[] = {
      "Public halves of the keys of purpose token-sign"},
     {"RUSHES_INGEST_BUFFERS", CONFIG_BYTES, "64MiB", 1024 * 1024, 0, NULL, FIELD(buffer_bytes),
      "Memory for received bytes that wait to be written; all streams share it"},
-    {"RUSHES_INGEST_THREADS", CONFIG_UINT, "8", 1, 128, NULL, FIELD(threads),
+    {"RUSHES_INGEST_THREADS", CONFIG_UINT, "8", 1, 64, NULL, FIELD(threads),
      "Threads that seal, write, flush and ask the database"},
-    {"RUSHES_INGEST_CONNECTIONS", CONFIG_UINT, "4096", 1, 100000, NULL, FIELD(connections_max),
+    {"RUSHES_INGEST_CONNECTIONS", CONFIG_UINT, "8192", 1, 100000, NULL, FIELD(connections_max),
      "Most public connections at once"},
     {"RUSHES_INGEST_ADDRESS_CONNECTIONS", CONFIG_UINT, "0", 0, 100000, NULL, FIELD(address_connections_max),
-     "Most public connections of one remote address; 0: no limit of its own"},
+     "Most public connections of one IPv4 address or IPv6 /64; 0: no limit of its own"},
     {"RUSHES_INGEST_RECORDING_MAX", CONFIG_BYTES, "100GiB", 1, 0, NULL, FIELD(recording_bytes_max),
      "Largest recording that this node takes, whatever an environment allows"},
+    {"RUSHES_INGEST_ADDRESS_RATE", CONFIG_UINT, "100", 0, 100000, NULL, FIELD(address_rate),
+     "New connections a second of one IPv4 address or IPv6 /64; 0: no limit. Counted by all nodes together where they "
+     "share a Redis"},
+    {"RUSHES_INGEST_ADDRESS_BURST", CONFIG_UINT, "2000", 1, 1000000, NULL, FIELD(address_burst),
+     "New connections at once of one IPv4 address or IPv6 /64, as when an office behind one address begins its day"},
     {"RUSHES_INGEST_LINGER", CONFIG_DURATION, "10s", 0, 3600000, NULL, FIELD(linger_ms),
      "How long a recording that lost its connection keeps its segment open"},
     {"RUSHES_INGEST_TOKEN_WAIT", CONFIG_DURATION, "5s", 100, 60000, NULL, FIELD(token_ms),
@@ -75,6 +82,26 @@ static const struct http_route routes[] = {
     {"PUT", "/v1/tus/:id", tus_upload_handle, HTTP_BODY_STREAM, 0},
     {0},
 };
+
+/* Each public connection has a socket and a file; beside them stand listeners, peers, servers and the log. */
+#define DESCRIPTORS_PER_CONNECTION 2
+#define DESCRIPTORS_BESIDE	   512
+
+/* Shells and supervisors give a low soft limit for the sake of programs that use select(). */
+static void raise_descriptors(uint64_t connections)
+{
+	struct rlimit l;
+	if (getrlimit(RLIMIT_NOFILE, &l) < 0)
+		return;
+	l.rlim_cur = l.rlim_max;
+	(void)setrlimit(RLIMIT_NOFILE, &l);
+	uint64_t wanted = connections * DESCRIPTORS_PER_CONNECTION + DESCRIPTORS_BESIDE;
+	if (l.rlim_max != RLIM_INFINITY && l.rlim_max < wanted)
+		log_warning(NULL,
+			    "%llu connections need %llu file descriptors, the limit is %llu: raise it (LimitNOFILE=)",
+			    (unsigned long long)connections, (unsigned long long)wanted,
+			    (unsigned long long)l.rlim_max);
+}
 
 /* Everything that needs no database. */
 static int open_own(struct ingest *g, struct error *e)
@@ -181,6 +208,8 @@ static int open_listeners(struct ingest *g, struct error *e)
 						  .limits = {.connections_max = (unsigned)g->config->connections_max,
 							     .address_connections_max =
 								 (unsigned)g->config->address_connections_max},
+						  .admit = gate_admit,
+						  .admit_arg = g->gate,
 						  .metrics = platform_metrics(p),
 						  .name = "public"};
 	int r = keeper_start(&keeper, &g->keeper, e);
@@ -191,6 +220,14 @@ static int open_listeners(struct ingest *g, struct error *e)
 		r = http_server_new(platform_loop(p), &front, &g->server, e);
 	g->is_serving = r == 0;
 	return r;
+}
+
+static int open_gate(struct ingest *g, struct error *e)
+{
+	const struct gate_options o = {.redis = platform_redis(g->platform),
+				       .rate_per_s = g->config->address_rate,
+				       .burst = g->config->address_burst};
+	return gate_new(&o, &g->gate, e);
 }
 
 static bool spool_is_ready(void *arg, const char **ret_why)
@@ -207,13 +244,17 @@ int ingest_start(struct service *s, const void *config, void **ret_state, struct
 		return error_nomem(e);
 	*ret_state = g;
 	g->config = config;
+	raise_descriptors(g->config->connections_max);
 	int r = live_copies_new(&g->host.live, e);
 	if (r == 0)
 		r = open_own(g, e);
 	if (r == 0)
-		r = platform_start(s, &g->config->platform, PLATFORM_BUS | PLATFORM_OUTBOX, &g->platform, e);
+		r = platform_start(s, &g->config->platform, PLATFORM_BUS | PLATFORM_OUTBOX | PLATFORM_REDIS,
+				   &g->platform, e);
 	if (r == 0)
 		r = open_intakes(g, e);
+	if (r == 0)
+		r = open_gate(g, e);
 	if (r == 0)
 		r = open_listeners(g, e);
 	if (r == 0)
@@ -306,6 +347,7 @@ void ingest_stop(void *state)
 	http_client_free(g->http);
 	fences_free(g->fences);
 	platform_stop(g->platform);
+	gate_free(g->gate);
 	slab_free(g->chunks);
 	slab_free(g->host.buffers);
 	live_copies_free(g->host.live);

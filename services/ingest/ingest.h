@@ -25,8 +25,8 @@ struct ingest_config {
 	uint64_t buffer_bytes;
 	uint64_t threads;
 	uint64_t connections_max;
-	uint64_t address_connections_max;
 	uint64_t recording_bytes_max;
+	uint64_t address_connections_max, address_rate, address_burst;
 	int64_t linger_ms;
 	int64_t token_ms;
 	int64_t grace_ms;
@@ -44,6 +44,7 @@ struct ingest {
 	struct keyring *root, *token_keys;
 	struct slab *chunks;
 	struct room *room;
+	struct gate *gate; /* of the public listener */
 	struct segment_host host;
 	struct tls_context *tls, *peer_tls, *peer_client;
 	struct http_client *http; /* to other ingest nodes */

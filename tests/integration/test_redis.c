@@ -1,4 +1,6 @@
+/* with: services/ingest/gate.c */
 /* The Redis client against a real server: answers, limits, a server that hangs and one that is gone. */
+#include "../../services/ingest/gate.h"
 #include "base/clock.h"
 #include "store/redis.h"
 
@@ -196,6 +198,40 @@ static void a_limit_lets_a_burst_through(void **state)
 	assert_true(f->allowed);
 }
 
+static unsigned admitted(struct gate *g, unsigned tries)
+{
+	unsigned n = 0;
+	for (unsigned i = 0; i < tries; i++)
+		n += gate_admit(g, UINT64_C(0xffffc0000207));
+	return n;
+}
+
+static void nodes_share_the_rate_of_an_address(void **state)
+{
+	struct fixture *f = *state;
+	struct error e = {0};
+	struct gate *one = NULL, *other = NULL;
+	const struct gate_options o = {.redis = f->redis, .rate_per_s = 1, .burst = 20};
+	assert_int_equal(gate_new(&o, &one, &e), 0);
+	assert_int_equal(gate_new(&o, &other, &e), 0);
+	connected(f);
+	assert_int_equal(admitted(one, 20), 20);
+	/* the other node learns by its first connection that there is nothing left */
+	assert_int_equal(admitted(other, 1), 1);
+	run_for(f, 300);
+	assert_int_equal(admitted(other, 5), 0);
+	/* without Redis it goes by its own bucket alone */
+	assert_int_equal(kill(server, SIGSTOP), 0);
+	run_for(f, 1500);
+	assert_in_range(admitted(other, 30), 19, 22);
+	assert_int_equal(stats(f).limits_local, 0);
+	assert_int_equal(kill(server, SIGCONT), 0);
+	redis_free(f->redis);
+	f->redis = NULL;
+	gate_free(one);
+	gate_free(other);
+}
+
 static void a_hanging_server_costs_the_time_limit_only(void **state)
 {
 	struct fixture *f = *state;
@@ -289,6 +325,7 @@ int main(void)
 					    close_client),
 	    cmocka_unit_test_setup_teardown(a_cached_value_comes_back_until_it_runs_out, open_client, close_client),
 	    cmocka_unit_test_setup_teardown(a_limit_lets_a_burst_through, open_client, close_client),
+	    cmocka_unit_test_setup_teardown(nodes_share_the_rate_of_an_address, open_client, close_client),
 	    cmocka_unit_test_setup_teardown(a_hanging_server_costs_the_time_limit_only, open_client, close_client),
 	    cmocka_unit_test_setup_teardown(a_short_hang_does_not_cost_the_connection, open_client, close_client),
 	    cmocka_unit_test_setup_teardown(calls_end_when_the_client_does, open_client, close_client),

@@ -75,11 +75,31 @@ static void test_other_families_are_forbidden(void **state _unused_)
 	assert_int_equal(address_scope_of((struct sockaddr *)&in, 4), ADDRESS_FORBIDDEN);
 }
 
+static uint64_t network(const char *text)
+{
+	struct sockaddr_in in = {.sin_family = AF_INET};
+	struct sockaddr_in6 in6 = {.sin6_family = AF_INET6};
+	if (inet_pton(AF_INET, text, &in.sin_addr) == 1)
+		return address_network((struct sockaddr *)&in);
+	assert_int_equal(inet_pton(AF_INET6, text, &in6.sin6_addr), 1);
+	return address_network((struct sockaddr *)&in6);
+}
+
+static void test_networks(void **state _unused_)
+{
+	assert_true(network("192.0.2.1") == network("::ffff:192.0.2.1"));
+	assert_true(network("192.0.2.1") != network("192.0.2.2"));
+	assert_true(network("2001:db8:1:2::1") == network("2001:db8:1:2:ffff:ffff:ffff:ffff"));
+	assert_true(network("2001:db8:1:2::1") != network("2001:db8:1:3::1"));
+	assert_true(network("::1") != network("0.0.0.1"));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(test_scopes),
 	    cmocka_unit_test(test_other_families_are_forbidden),
+	    cmocka_unit_test(test_networks),
 	};
 	return cmocka_run_group_tests_name("address", tests, NULL, NULL);
 }
