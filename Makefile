@@ -144,6 +144,12 @@ build/bench/floor: tests/bench/floor.c
 
 bench-build: $(BENCH_BIN) ## build the load program and the floor of the benchmarks into build/bench
 
+bench-ingest: ## cost of receiving beside nginx, @tus/server and the floor; BENCH="OPTIONS", BENCH=--help
+	@scripts/bench ingest $(BENCH)
+
+bench-soak: ## memory of ingest under a mixed load, 10 minutes; BENCH="--minutes N"
+	@scripts/bench soak $(BENCH)
+
 test: ## run every suite, as CI does
 	@scripts/test
 

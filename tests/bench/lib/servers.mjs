@@ -13,6 +13,7 @@ import { testStack } from "../../lib/harness.mjs";
 // all load comes from one address
 const LIMITS_LIFTED = {
 	RUSHES_INGEST_CONNECTIONS: "20000",
+	RUSHES_INGEST_ADDRESS_RATE: "0",
 	RUSHES_INGEST_LINGER: "500ms",
 };
 

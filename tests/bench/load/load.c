@@ -105,6 +105,24 @@ static char *read_token(const char *file)
 	return token;
 }
 
+static uint64_t big_number(const char *text)
+{
+	char *end = NULL;
+	errno = 0;
+	uint64_t n = strtoull(text, &end, 10);
+	if (errno != 0 || end == text || *end) {
+		(void)fprintf(stderr, "%s is no number\n", text);
+		exit(2);
+	}
+	return n;
+}
+
+static unsigned number(const char *text)
+{
+	uint64_t n = big_number(text);
+	return n > UINT32_MAX ? UINT32_MAX : (unsigned)n;
+}
+
 static void parse(int argc, char **argv, struct options *o)
 {
 	static const struct option names[] = {
@@ -142,7 +160,7 @@ static void parse(int argc, char **argv, struct options *o)
 			o->host = optarg;
 			break;
 		case 'p':
-			o->port = (unsigned)atoi(optarg);
+			o->port = number(optarg);
 			break;
 		case 'n':
 			o->name = optarg;
@@ -157,25 +175,25 @@ static void parse(int argc, char **argv, struct options *o)
 			token_file = optarg;
 			break;
 		case 's':
-			o->streams = (unsigned)atoi(optarg);
+			o->streams = number(optarg);
 			break;
 		case 'b':
-			o->bytes = strtoull(optarg, NULL, 10);
+			o->bytes = big_number(optarg);
 			break;
 		case 'm':
-			o->message_bytes = strtoull(optarg, NULL, 10);
+			o->message_bytes = big_number(optarg);
 			break;
 		case 'i':
-			o->interval_ms = (unsigned)atoi(optarg);
+			o->interval_ms = number(optarg);
 			break;
 		case 'S':
-			o->seconds = (unsigned)atoi(optarg);
+			o->seconds = number(optarg);
 			break;
 		case 'w':
-			o->warm_seconds = (unsigned)atoi(optarg);
+			o->warm_seconds = number(optarg);
 			break;
 		case 'r':
-			o->open_rate = (unsigned)atoi(optarg);
+			o->open_rate = number(optarg);
 			break;
 		case 'H':
 			o->hold = true;

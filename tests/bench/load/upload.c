@@ -101,7 +101,7 @@ static size_t received(struct peer *p, const char *data, size_t n)
 	const char *end = memmem(data, n, "\r\n\r\n", 4);
 	if (!end)
 		return 0;
-	int status = n > 12 ? atoi(data + 9) : 0;
+	int status = n > 12 ? (int)strtol(data + 9, NULL, 10) : 0;
 	char length[32];
 	if (status == 100)
 		return (size_t)(end + 4 - data);
