@@ -200,14 +200,23 @@ create function rushes.gate_witnessed() returns void
 	where state = 'open' and witnessed_start is distinct from pg_postmaster_start_time()
 $$;
 
+-- Whether sweeps wait for somebody to confirm the database since the server's start.
+create function rushes.gate_waits() returns boolean
+	language sql stable security definer
+	set search_path = rushes, pg_temp
+	as $$
+	select i.state = 'open' and i.witnessed_start is distinct from pg_postmaster_start_time() from rushes.installation i
+$$;
+
 -- A spool tells how many beats it has seen written down, before it does anything else; the answer is the next number, which it
 -- keeps, or null: the gate is closed. A database that knows fewer is an older copy. Only a spool that beat about as lately as
--- any other, by this database, is a witness for it: one that was away for long knows no better.
+-- any other before the server started, by this database, is a witness for it: one that was away for long knows no better.
 create function rushes.node_witness(p_node uuid, p_seen bigint) returns bigint
 	language plpgsql security definer
 	set search_path = rushes, pg_temp
 	as $$
 declare
+	v_start timestamptz := rushes.rushes_now() - (clock_timestamp() - pg_postmaster_start_time());
 	n rushes.node;
 	v_state text;
 begin
@@ -226,7 +235,8 @@ begin
 		where id = p_node;
 		return null;
 	end if;
-	if p_seen > 0 and n.beat_at >= (select max(x.beat_at) from rushes.node x) - rushes.node_silence() then
+	if p_seen > 0 and n.beat_at < v_start
+	   and n.beat_at >= (select max(x.beat_at) from rushes.node x where x.beat_at < v_start) - rushes.node_silence() then
 		perform rushes.gate_witnessed();
 	end if;
 	update rushes.node set beats = greatest(coalesce(beats, 0), p_seen) + 1 where id = p_node returning beats into n.beats;
@@ -280,6 +290,7 @@ begin
 	select string_agg(n.id::text, ', ' order by n.id) into v_waits_for from rushes.node n
 	where n.state in ('active', 'read-only') and n.witnessed_at is null
 	  and n.beat_at >= (select max(x.beat_at) from rushes.node x) - rushes.node_silence();
+	p_last := coalesce(p_last, 0);
 	v_why := case
 		when i.restoring_cause <> 'timeline' then i.restoring_why
 		when not i.is_synchronous then 'commits did not wait for a standby: the newest may be lost'
@@ -309,7 +320,7 @@ create function rushes.gate_functions() returns integer
 	language plpgsql
 	as $f$
 declare
-	v_own text[] := array['service_gate', 'node_witness', 'gate_compare', 'gate_try_open'];
+	v_own text[] := array['service_gate', 'gate_waits', 'node_witness', 'gate_compare', 'gate_try_open'];
 	v_delete_by_date text[] := array['sweep_decide', 'personal_sweep', 'account_keys_sweep', 'link_sweep'];
 	f record;
 	v_gate text;
@@ -347,5 +358,5 @@ end $f$;
 grant execute on function rushes.service_gate() to
 	rushes_ingest, rushes_linkgen, rushes_transcoder, rushes_pusher, rushes_janitor, rushes_ctl;
 grant execute on function rushes.node_witness(uuid, bigint) to rushes_ingest, rushes_transcoder;
-grant execute on function rushes.gate_compare(bigint, bytea), rushes.gate_try_open(bigint, bytea) to rushes_janitor;
+grant execute on function rushes.gate_waits(), rushes.gate_compare(bigint, bytea), rushes.gate_try_open(bigint, bytea) to rushes_janitor;
 grant select on rushes.restore, rushes.restore_finding, rushes.spool_inventory to rushes_ctl;

@@ -20,6 +20,7 @@ struct service {
 	struct loop_timer *drain_limit;
 	_Atomic enum service_phase phase;
 	_Atomic bool failed;
+	bool is_held; /* start() waits in service_hold(): its state is half made */
 };
 
 static const char *const phase_names[SERVICE_PHASE_MAX] = {"starting", "ready", "draining", "leaving"};
@@ -70,13 +71,29 @@ static void begin_drain(struct service *s)
 {
 	if (set_phase(s, SERVICE_DRAINING)) {
 		loop_timer_set(s->drain_limit, SERVICE_DRAIN_LIMIT_MS);
-		if (s->definition->drain && s->state)
+		if (s->is_held)
+			loop_stop(s->loop);
+		else if (s->definition->drain && s->state)
 			s->definition->drain(s->state);
 		else
 			service_drained(s);
 	} else if (set_phase(s, SERVICE_LEAVING)) {
 		loop_stop(s->loop);
 	}
+}
+
+int service_hold(struct service *s, struct error *e)
+{
+	s->is_held = true;
+	loop_run(s->loop);
+	s->is_held = false;
+	return s->phase < SERVICE_DRAINING ? 0 : error_set(e, ERR_CANCELLED, "asked to stop while the start was held");
+}
+
+void service_go_on(struct service *s)
+{
+	if (s->is_held)
+		loop_stop(s->loop);
 }
 
 static void on_drain_limit(void *arg)
@@ -95,7 +112,7 @@ static void on_reload_signal(evutil_socket_t number _unused_, short what _unused
 {
 	struct service *s = arg;
 	struct error e = {0};
-	if (!s->definition->reload || !s->state)
+	if (!s->definition->reload || !s->state || s->is_held)
 		return;
 	if (s->definition->reload(s->state, &e) < 0)
 		log_error(NULL, "reload failed, the old settings stay: %s", e.text);
@@ -239,7 +256,8 @@ int service_main(const struct service_definition *d, int argc, char **argv)
 	} else if (!options.check) {
 		log_init(d->name, LOG_LEVEL_INFO);
 		struct service s = {.definition = d, .config = config};
-		if (run(&s, &e) < 0) {
+		int r = run(&s, &e);
+		if (r < 0 && !(r == ERR_CANCELLED && s.phase >= SERVICE_DRAINING)) {
 			log_error(NULL, "cannot start: %s", e.text);
 			status = 1;
 		} else {

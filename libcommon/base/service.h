@@ -52,6 +52,11 @@ const char *service_name(const struct service *s);
 /* Everything held is finished: ends the loop. The loop's thread. */
 void service_drained(struct service *s);
 
+/* Called within start(): holds it and runs the loop until service_go_on(), so that the admin endpoint answers
+ * meanwhile. ERR_CANCELLED when a stop was asked for: start() returns it, and the process ends in good order. */
+int service_hold(struct service *s, struct error *e) _must_check_;
+void service_go_on(struct service *s); /* the loop's thread */
+
 /* A fault that no retry heals (schema too new, permission denied on the bus): logs it and begins the drain; the exit
  * status becomes 1. Any thread. */
 void service_fail(struct service *s, const struct error *e);

@@ -37,12 +37,15 @@ static void get_health(struct http_request *r, void *arg _unused_)
 static void get_ready(struct http_request *r, void *arg)
 {
 	struct admin *a = arg;
-	char text[128];
+	char text[512];
 	const char *reason = NULL;
 	enum service_phase phase = a->service ? service_phase(a->service) : SERVICE_READY;
-	if (phase != SERVICE_READY)
+	if (phase != SERVICE_READY) {
 		reason = service_phase_to_string(phase);
-	else if (!a->ready || a->ready(a->arg, &reason))
+		/* a start that is held has its own reason */
+		if (phase == SERVICE_STARTING && a->ready)
+			(void)a->ready(a->arg, &reason);
+	} else if (!a->ready || a->ready(a->arg, &reason))
 		reason = NULL;
 	else if (!reason)
 		reason = "not ready";

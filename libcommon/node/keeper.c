@@ -4,6 +4,7 @@
 #include "base/log.h"
 #include "node/reconcile.h"
 #include "node/slice.h"
+#include "node/witness.h"
 
 #include <inttypes.h>
 #include <pthread.h>
@@ -43,8 +44,12 @@ static int beat(struct keeper *k, struct error *e)
 {
 	static const struct db_statement st = {
 	    "node_beat", "SELECT rushes.node_beat($1::uuid, $2, $3, $4, $5::bigint, $6::bigint, $7::boolean)", 7};
+	const struct witness w = {.spool = k->o.spool, .peer_url = k->o.peer_url, .db = k->o.db};
 	uint64_t capacity = 0, available = 0;
 	int r = spool_room(k->o.spool, &capacity, &available, e);
+	/* before the beat, which would make an old copy of the database look fresh */
+	if (r == 0)
+		r = witness_tell(&w, e);
 	if (r < 0)
 		return r;
 	char c[DB_INT_BYTES], f[DB_INT_BYTES];

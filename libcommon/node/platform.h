@@ -61,9 +61,18 @@ enum platform_parts {
 struct platform;
 
 /* Connects and checks the schema's version (waits up to 60 s for a database that is away: then the start fails), opens
- * the admin endpoint. `config` must outlive the platform. */
+ * the admin endpoint. `config` must outlive the platform. The service then passes platform_gate() before it makes
+ * anything else. */
 int platform_start(struct service *s, const struct platform_config *config, unsigned parts, struct platform **ret,
 		   struct error *e) _must_check_;
+
+/* The gate of a restored database (deploy/schema/0090_gate.sql): returns 0 when it is open. While it is closed the
+ * start is held here: /readyz says why, rushes_restoring is 1, nothing else is done. ERR_CANCELLED when a stop was
+ * asked for meanwhile. `look` (may be NULL) tells the database what this service knows from elsewhere: it is called at
+ * once, and every few seconds while the gate is closed, on a thread that may block; what it returns is told only. A
+ * gate that closes later ends the service: what it holds is of a database that is no more. */
+typedef int platform_gate_look(void *arg, struct error *e);
+int platform_gate(struct platform *p, platform_gate_look *look, void *arg, struct error *e) _must_check_;
 
 /* Releases everything that is left, in reverse order. NULL is accepted. */
 void platform_stop(struct platform *p);

@@ -39,8 +39,8 @@ struct platform {
 	size_t n_ready;
 };
 
-/* The database's say (platform_watch.c): at start it has to answer, have a schema and an open gate; later /readyz
- * follows it, and a gate that closes ends the service. */
+/* The database's say (platform_watch.c): at start it has to answer and have a schema; platform_gate() waits for an open
+ * gate; later /readyz follows both, and a gate that closes ends the service. */
 int platform_watch_wait(struct platform *p, struct error *e) _must_check_;
 int platform_watch_new(struct platform *p, struct platform_watch **ret, struct error *e) _must_check_;
 void platform_watch_free(struct platform_watch *w);

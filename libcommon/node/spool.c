@@ -16,6 +16,8 @@
 #define SUPERBLOCK_NAME	 "superblock.json"
 #define SUPERBLOCK_TEMP	 "superblock.json.new"
 #define LOCK_NAME	 "lock"
+#define BEATS_NAME	 "beats"
+#define BEATS_TEMP	 "beats.new"
 #define COPIES_NAME	 "copies"
 #define SUFFIX		 ".sealed"
 #define SUPERBLOCK_BYTES 4096
@@ -259,6 +261,28 @@ static void folder_of(const struct uuid *copy, char ret[SPOOL_LOCATION_BYTES])
 	(void)snprintf(ret, SPOOL_LOCATION_BYTES, COPIES_NAME "/%02x", copy->b[UUID_BYTES - 1]);
 }
 
+int64_t spool_beats_seen(const struct spool *s)
+{
+	char text[32] = "";
+	size_t n = 0;
+	if (read_small(s->dir_fd, BEATS_NAME, text, sizeof(text) - 1, &n, NULL) < 0)
+		return 0;
+	char *end = NULL;
+	long long beats = strtoll(text, &end, 10);
+	return *end == '\n' && beats > 0 ? beats : 0;
+}
+
+/* A number that could not be kept is an older one later: the spool then knows less, and never too much. */
+void spool_set_beats_seen(struct spool *s, int64_t beats)
+{
+	char text[32];
+	int n = snprintf(text, sizeof(text), "%lld\n", (long long)beats);
+	_cleanup_(closep) int fd =
+	    openat(s->dir_fd, BEATS_TEMP, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600);
+	if (fd >= 0 && write(fd, text, (size_t)n) == n)
+		(void)renameat(s->dir_fd, BEATS_TEMP, s->dir_fd, BEATS_NAME);
+}
+
 int spool_create(struct spool *s, const struct uuid *copy, int *ret_fd, struct error *e)
 {
 	if (s->read_only)
@@ -306,9 +330,19 @@ int spool_remove(struct spool *s, const struct uuid *copy, bool *ret_was_there, 
 	return r;
 }
 
+/* Files of the spool itself. */
+static bool is_own(const char *name)
+{
+	static const char *const names[] = {SUPERBLOCK_NAME, LOCK_NAME, BEATS_NAME, BEATS_TEMP};
+	for (size_t i = 0; i < ARRAY_SIZE(names); i++)
+		if (strcmp(name, names[i]) == 0)
+			return true;
+	return false;
+}
+
 int spool_remove_stray(struct spool *s, const char *name, struct error *e)
 {
-	if (strcmp(name, SUPERBLOCK_NAME) == 0 || strcmp(name, LOCK_NAME) == 0 || name[0] == '/' || strstr(name, ".."))
+	if (is_own(name) || name[0] == '/' || strstr(name, ".."))
 		return error_set(e, ERR_DENIED, "%s is not to be removed", name);
 	if (unlinkat(s->dir_fd, name, 0) < 0 && errno != ENOENT)
 		return error_set_errno(e, ERR_RETRY, errno, "cannot unlink %s", name);
@@ -370,8 +404,7 @@ static int walk_folder(struct spool *s, const char *folder, int depth, spool_vis
 		if (snprintf(name, sizeof(name), "%s%s%s", folder, folder[0] ? "/" : "", entry->d_name) >=
 		    (int)sizeof(name))
 			continue;
-		if (depth == 0 && (strcmp(name, SUPERBLOCK_NAME) == 0 || strcmp(name, LOCK_NAME) == 0 ||
-				   strcmp(name, "lost+found") == 0))
+		if (depth == 0 && (is_own(name) || strcmp(name, "lost+found") == 0))
 			continue;
 		r = walk_entry(s, name, depth, visit, arg, e);
 	}

@@ -2,6 +2,7 @@
  *and 6). A host name is not an identity: an empty disk gets a new UUID and can never confirm that files are gone.
  *
  *	<path>/superblock.json		the node's UUID, region and service; written once
+ *	<path>/beats			how many of its beats the database has written down, as far as it knows
  *	<path>/copies/<xx>/<copy>.sealed	one file per copy; <xx> are the last two digits of the copy's UUID
  *
  * Only the process that holds the spool's lock creates or unlinks files in it. Functions may block: off the loop. */
@@ -36,6 +37,11 @@ const struct uuid *spool_node(const struct spool *s);
 const char *spool_node_text(const struct spool *s); /* the same as text */
 const char *spool_service(const struct spool *s);
 const char *spool_region(const struct spool *s);
+
+/* How many beats of this spool the database has written down, as this spool was told last: 0 when it never was. It
+ * outlives the process; a power cut may lose the newest. */
+int64_t spool_beats_seen(const struct spool *s);
+void spool_set_beats_seen(struct spool *s, int64_t beats);
 
 /* Where a copy lies, relative to the spool: what its row says as `location`. */
 void spool_location(const struct uuid *copy, char ret[SPOOL_LOCATION_BYTES]);

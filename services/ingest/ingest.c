@@ -251,6 +251,9 @@ int ingest_start(struct service *s, const void *config, void **ret_state, struct
 	if (r == 0)
 		r = platform_start(s, &g->config->platform, PLATFORM_BUS | PLATFORM_OUTBOX | PLATFORM_REDIS,
 				   &g->platform, e);
+	g->witness = (struct witness){.spool = g->spool, .peer_url = g->config->peer_url};
+	if (r == 0)
+		r = witness_pass_gate(&g->witness, g->platform, e);
 	if (r == 0)
 		r = open_intakes(g, e);
 	if (r == 0)

@@ -8,6 +8,7 @@
 #include "node/keeper.h"
 #include "node/platform.h"
 #include "node/serve.h"
+#include "node/witness.h"
 
 struct ingest_config {
 	struct platform_config platform; /* must be first */
@@ -50,6 +51,7 @@ struct ingest {
 	struct http_client *http; /* to other ingest nodes */
 	struct fences *fences;
 	struct intakes *intakes;
+	struct witness witness;
 	struct keeper *keeper;
 	struct serve *serve;
 	struct chores *chores;

@@ -1,5 +1,6 @@
 #include "janitor.h"
 
+#include "compare.h"
 #include "duty.h"
 #include "pauses.h"
 #include "sealing.h"
@@ -51,6 +52,7 @@ struct janitor {
 	struct duty_definition definitions[DUTY_MAX];
 	struct duty *duties[DUTY_MAX];
 	struct sealing *sealing;
+	struct compare compare;
 	struct metric_series *overdue;
 	unsigned overdue_logged;
 	_Atomic unsigned overdue_recordings;
@@ -84,14 +86,21 @@ static int run_sweep(void *arg, uint64_t *ret_n, struct error *e)
 {
 	struct janitor *j = arg;
 	struct db_pool *db = platform_db(j->platform);
+	struct db_pool_stats stats;
+	struct error why = {0};
 	unsigned n = 0;
+	/* a ledger target that is away, or differs, is told; it is not what a sweep depends on */
+	int compared = compare_run(&j->compare, &why);
+	db_pool_stats(db, &stats);
+	if (compared < 0 && !stats.reachable)
+		return error_set(e, compared, "%s", why.text);
 	int r = slice_sweep(db, "janitor", platform_metrics(j->platform), &n, e);
 	*ret_n = n;
 	for (n = PERSONAL_BATCH; r == 0 && n == PERSONAL_BATCH;) {
 		r = deletion_personal_sweep(db, PERSONAL_BATCH, &n, e);
 		*ret_n += r == 0 ? n : 0;
 	}
-	return r;
+	return r == 0 && compared < 0 ? error_set(e, compared, "%s", why.text) : r;
 }
 
 /* Plans, settings and lifecycle rules changed: the due dates of the recordings that are there follow. */
@@ -211,6 +220,10 @@ int janitor_start(struct service *s, const void *config, void **ret_state, struc
 	*ret_state = j;
 	j->config = config;
 	int r = platform_start(s, &j->config->platform, PLATFORM_BUS | PLATFORM_OUTBOX, &j->platform, e);
+	if (r < 0)
+		return r;
+	j->compare = (struct compare){.db = platform_db(j->platform), .target = j->config->ledger_target};
+	r = platform_gate(j->platform, compare_at_gate, &j->compare, e);
 	if (r < 0)
 		return r;
 	struct metrics *m = platform_metrics(j->platform);

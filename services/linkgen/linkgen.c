@@ -98,6 +98,8 @@ int linkgen_start(struct service *s, const void *config, void **ret_state, struc
 		r = page_new(l->config->recorder_path, l->config->ingest_url, &l->page, e);
 	if (r == 0)
 		r = platform_start(s, &l->config->platform, PLATFORM_REDIS, &l->platform, e);
+	if (r == 0)
+		r = platform_gate(l->platform, NULL, NULL, e);
 	if (r < 0)
 		return r;
 	l->answers = metrics_counter(platform_metrics(l->platform), "rushes_linkgen_answers_total",

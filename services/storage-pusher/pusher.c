@@ -142,6 +142,8 @@ int pusher_start(struct service *s, const void *config, void **ret_state, struct
 	p->config = config;
 	int r = platform_start(s, &p->config->platform, PLATFORM_BUS | PLATFORM_OUTBOX, &p->platform, e);
 	if (r == 0)
+		r = platform_gate(p->platform, NULL, NULL, e);
+	if (r == 0)
 		r = open_deliveries(p, e);
 	if (r < 0)
 		return r;

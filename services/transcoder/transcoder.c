@@ -139,6 +139,9 @@ int transcoder_start(struct service *s, const void *config, void **ret_state, st
 	int r = open_own(t, e);
 	if (r == 0)
 		r = platform_start(s, &t->config->platform, PLATFORM_BUS, &t->platform, e);
+	t->witness = (struct witness){.spool = t->spool, .peer_url = t->config->peer_url};
+	if (r == 0)
+		r = witness_pass_gate(&t->witness, t->platform, e);
 	if (r < 0)
 		return r;
 	make_metrics(t);

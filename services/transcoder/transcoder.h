@@ -9,6 +9,7 @@
 #include "node/keeper.h"
 #include "node/platform.h"
 #include "node/serve.h"
+#include "node/witness.h"
 
 struct transcoder_config {
 	struct platform_config platform; /* must be first */
@@ -28,6 +29,7 @@ struct transcoder {
 	struct spool *spool;
 	struct tls_context *peer_server, *peer_client;
 	struct http_client *http;
+	struct witness witness;
 	struct keeper *keeper;
 	struct serve *serve;
 	struct worker *worker;

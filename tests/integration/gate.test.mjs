@@ -22,14 +22,14 @@ test("no function that a service or the operator executes works while the gate i
 		where p.pronamespace = 'rushes'::regnamespace and p.prosecdef
 		  and exists (select from aclexplode(p.proacl) a where a.grantee <> p.proowner)
 		  and p.prosrc !~ 'rushes\\.require_(open|witnessed)\\(' and p.proname !~ '^restore_'`);
-	assert.equal(open, "gate_compare gate_try_open node_witness service_gate");
+	assert.equal(open, "gate_compare gate_try_open gate_waits node_witness service_gate");
 	await close();
 	assert.equal(await state(), "restoring");
 	// every one of them, with nulls for arguments: what it would have answered does not matter
 	const functions = await stack.postgres.query(`select p.proname as name, p.pronargs as n from pg_proc p
 		where p.pronamespace = 'rushes'::regnamespace and p.prosecdef and p.proname !~ '^restore_'
 		  and exists (select from aclexplode(p.proacl) a where a.grantee <> p.proowner)
-		  and p.proname <> all (array['gate_compare', 'gate_try_open', 'node_witness', 'service_gate'])`);
+		  and p.proname <> all (array['gate_compare', 'gate_try_open', 'gate_waits', 'node_witness', 'service_gate'])`);
 	assert.ok(functions.length > 80);
 	const text = functions.map(({ name, n }) => `begin perform rushes.${name}(${Array(n).fill("null").join(",")}); raise exception '${name} works';
 		exception when sqlstate 'RU006' then null; end;`).join("\n");
@@ -76,7 +76,7 @@ test("a spool that has seen more beats than the database knows closes the gate",
 
 test("after a start of PostgreSQL nothing is deleted by date before somebody outside has confirmed the database", async () => {
 	const started = "update rushes.installation set witnessed_start = now() - interval '1 day'";
-	await sql(started);
+	await sql(`${started}; update rushes.node set beat_at = beat_at - interval '1 hour'`);
 	assert.equal(await refusal("sweep_decide", "ingest", 10), "RU006");
 	assert.equal(await refusal("job_claim", null, "copy", "eu1", "w", TRANSCODER, "30 s"), ACCEPTED);
 	// a spool that was away for long is no witness
