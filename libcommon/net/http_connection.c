@@ -222,7 +222,7 @@ static void push_output(struct http_connection *c)
 static void finish_request(struct http_connection *c)
 {
 	struct http_request *r = TAKE_PTR(c->request);
-	bool whole = r->body_ended;
+	bool whole = http_body_complete(&r->body);
 	http_response_count(c->server, r->status, r->began_us);
 	http_request_over(r, true);
 	if (!c->keep_alive || !whole || c->server->draining)

@@ -71,6 +71,7 @@ async function measureCpu(ours, o) {
 		"ingest.wss": { mode: "stream", pid, load: { ...ours.load, path: "/v1/stream" } },
 		"nginx.put": { mode: "put", ...nginx },
 		"ingest.post": { mode: "post", pid, load: { ...ours.load, path: "/v1/recordings" } },
+		"ingest.tus": { mode: "tus", pid, load: { ...ours.load, path: "/v1/tus" } },
 		"tus_server.tus": { mode: "tus", ...tusServer },
 	};
 	const costs = Object.fromEntries(Object.keys(ways).map((name) => [name, []]));

@@ -79,6 +79,13 @@ static void refuse_upload(struct http_request *r, void *arg _unused_)
 	(void)http_respond_problem(r, 403, "denied", "not here");
 }
 
+/* As one does who looks into a database first and needs no body then. */
+static void answer_while_paused(struct http_request *r, void *arg _unused_)
+{
+	http_request_pause(r);
+	(void)http_respond(r, 201, NULL, NULL, 0);
+}
+
 static void pause_piece(struct http_request *r, const void *data _unused_, size_t n, void *arg _unused_)
 {
 	atomic_fetch_add(&seen.body_bytes, n);
@@ -158,6 +165,7 @@ static const struct http_route routes[] = {
     {"POST", "/upload", post_upload, HTTP_BODY_STREAM, UPLOAD_LIMIT},
     {"POST", "/refuse", refuse_upload, HTTP_BODY_STREAM, 0},
     {"POST", "/paused", post_paused, HTTP_BODY_STREAM, 0},
+    {"POST", "/answered-paused", answer_while_paused, HTTP_BODY_STREAM, 0},
     {"GET", "/keep", keep, HTTP_BODY_NONE, 0},
     {"GET", "/forget", forget, HTTP_BODY_NONE, 0},
     {"GET", "/big", get_big, HTTP_BODY_NONE, 0},
@@ -306,6 +314,18 @@ static void test_pipelined_requests_wait_their_turn(void **state _unused_)
 	raw_text(&c, "ee HTTP/1.1\r\nHost: x\r\n\r\n");
 	assert_int_equal(raw_answer(&c, body, sizeof(body)), 200);
 	assert_string_equal(body, "GET /hello three");
+	raw_close(&c);
+	fixture_stop(s);
+}
+
+static void test_a_paused_request_without_a_body_keeps_the_connection(void **state _unused_)
+{
+	struct fixture_server *s = start(NULL, NULL);
+	struct raw c = raw_connect(s->port, NULL);
+	for (int i = 0; i < 3; i++) {
+		raw_text(&c, "POST /answered-paused HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n");
+		assert_int_equal(raw_answer(&c, NULL, 0), 201);
+	}
 	raw_close(&c);
 	fixture_stop(s);
 }
@@ -641,6 +661,7 @@ int main(void)
 	    cmocka_unit_test(test_answers),
 	    cmocka_unit_test(test_does_not_read_a_smuggled_request),
 	    cmocka_unit_test(test_pipelined_requests_wait_their_turn),
+	    cmocka_unit_test(test_a_paused_request_without_a_body_keeps_the_connection),
 	    cmocka_unit_test(test_many_pipelined_requests),
 	    cmocka_unit_test(test_half_closed_clients_are_answered),
 	    cmocka_unit_test(test_continue_is_sent_when_the_body_is_wanted),
