@@ -7,40 +7,29 @@
 #define RETRY_LATER_S "30"
 
 /* Of our answers, what scripts may read beside what they always may. */
-#define EXPOSED                                                                                              \
-	"Accept-Ranges, Content-Range, ETag, Location, Retry-After, Tus-Checksum-Algorithm, Tus-Extension, " \
-	"Tus-Max-Size, Tus-Resumable, Tus-Version, "                                                         \
-	"Upload-Defer-Length, Upload-Expires, Upload-Length, Upload-Metadata, Upload-Offset"
+static const char exposed[] =
+    "Accept-Ranges, Content-Range, ETag, Location, Retry-After, Tus-Checksum-Algorithm, Tus-Extension, Tus-Max-Size, "
+    "Tus-Resumable, Tus-Version, Upload-Defer-Length, Upload-Expires, Upload-Length, Upload-Metadata, Upload-Offset";
 
 const char *const answer_headers[] = {
-    "Access-Control-Allow-Origin", "*", "Access-Control-Expose-Headers", EXPOSED, "Tus-Resumable", "1.0.0", NULL,
+    "Access-Control-Allow-Origin", "*", "Access-Control-Expose-Headers", exposed, "Tus-Resumable", "1.0.0", NULL,
 };
 
 static const struct {
 	const char *code;
 	int status;
 } statuses[] = {
-    {"bad-request", 400},
-    {"empty", 400},
-    {"bytes-mismatch", 400},
-    {"total-mismatch", 400},
-    {"digest-mismatch", 400},
-    {"length-changed", 400},
-    {"checksum-unknown", 400},
-    {"token-invalid", 401},
-    {"token-expired", 401},
-    {"unknown-upload", 404},
-    {"not-yours", 404},
-    {"offset-mismatch", 409},
-    {"recording-deleted", 410},
-    {"upload-expired", 410},
-    {"version-unknown", 412},
-    {"too-large", 413},
-    {"unsupported-type", 415},
-    {"superseded", 423},
-    {"elsewhere", 423},
-    {"checksum-mismatch", 460},
-    {"full", 507},
+    {"bad-request", 400},	{"empty", 400},
+    {"bytes-mismatch", 400},	{"total-mismatch", 400},
+
+    {"length-changed", 400},	{"checksum-unknown", 400},
+    {"token-invalid", 401},	{"token-expired", 401},
+    {"unknown-upload", 404},	{"not-yours", 404},
+    {"offset-mismatch", 409},	{"recording-deleted", 410},
+    {"upload-expired", 410},	{"version-unknown", 412},
+    {"too-large", 413},		{"unsupported-type", 415},
+    {"superseded", 423},	{"elsewhere", 423},
+    {"checksum-mismatch", 460}, {"full", 507},
 };
 
 void answer_preflight(struct http_request *r, const char *methods)

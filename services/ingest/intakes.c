@@ -1,6 +1,7 @@
 /* The set of a process's intakes: part of intake.h. */
 #include "base/clock.h"
 #include "intake_internal.h"
+#include "net/http_parse.h"
 
 #include <assert.h>
 #include <string.h>
@@ -110,9 +111,10 @@ void intake_free(struct intake *i)
 	free(i);
 }
 
+/* What is no UTF-8 is as good as unknown: the database would refuse all of it. */
 static char *copy_text(const char *text)
 {
-	return text ? strdup(text) : NULL;
+	return text && http_utf8_valid(text, strlen(text)) ? strdup(text) : NULL;
 }
 
 static int fill(struct intake *i, const struct intake_start *start, struct error *e)

@@ -15,7 +15,7 @@ enum state {
 
 struct multipart {
 	enum state state;
-	multipart_sink *sink;
+	const struct multipart_callbacks *callbacks;
 	void *arg;
 	char delimiter[4 + MULTIPART_BOUNDARY_CHARS + 1]; /* CRLF, "--", boundary */
 	size_t delimiter_size;
@@ -23,6 +23,10 @@ struct multipart {
 	unsigned parts;
 	bool in_file, had_file;
 	struct multipart_file file;
+	bool in_field, is_long;
+	char name[MULTIPART_NAME_CHARS];
+	char field[MULTIPART_FIELD_BYTES + 1];
+	size_t field_size;
 	char held[MULTIPART_HEAD_BYTES + 1]; /* a head, or the two characters behind a delimiter */
 	size_t held_size;
 };
@@ -34,43 +38,53 @@ bool multipart_is(const char *content_type)
 	       (content_type[sizeof(type) - 1] == ';' || content_type[sizeof(type) - 1] == ' ');
 }
 
-/* The value of `name=` among a header's parameters, quoted or not. False when it is absent or too long. */
-static bool parameter(const char *header, const char *name, char *ret, size_t room)
+/* Reads a value at `p`, quoted or not, into `ret` (NULL: passes over it). Behind it, or NULL when it is too long. */
+static const char *read_value(const char *p, char *ret, size_t room)
+{
+	bool is_quoted = *p == '"';
+	size_t size = 0;
+	p += is_quoted;
+	while (*p && (is_quoted ? *p != '"' : *p != ';' && *p != ' ' && *p != '\t')) {
+		if (is_quoted && *p == '\\' && p[1])
+			p++;
+		if (ret && size + 1 >= room)
+			return NULL;
+		if (ret)
+			ret[size++] = *p;
+		p++;
+	}
+	if (ret)
+		ret[size] = '\0';
+	return is_quoted && *p ? p + 1 : p;
+}
+
+bool multipart_parameter(const char *header, const char *name, char *ret, size_t room)
 {
 	size_t n = strlen(name);
-	for (const char *p = strchr(header, ';'); p; p = strchr(p, ';')) {
-		p++;
-		p += strspn(p, " \t");
-		if (strncasecmp(p, name, n) != 0 || p[n] != '=')
-			continue;
-		p += n + 1;
-		bool is_quoted = *p == '"';
-		p += is_quoted;
-		size_t size = 0;
-		while (*p && (is_quoted ? *p != '"' : *p != ';' && *p != ' ' && *p != '\t')) {
-			if (is_quoted && *p == '\\' && p[1])
-				p++;
-			if (size + 1 >= room)
-				return false;
-			ret[size++] = *p++;
-		}
-		ret[size] = '\0';
-		return true;
+	for (const char *p = header + strcspn(header, ";"); *p; p += strcspn(p, ";")) {
+		p += 1 + strspn(p + 1, " \t");
+		bool is_it = strncasecmp(p, name, n) == 0 && p[n] == '=';
+		p += strcspn(p, "=;");
+		if (is_it)
+			return read_value(p + 1, ret, room) != NULL;
+		if (*p == '=')
+			p = read_value(p + 1, NULL, 0);
 	}
 	return false;
 }
 
-int multipart_new(const char *content_type, multipart_sink *sink, void *arg, struct multipart **ret, struct error *e)
+int multipart_new(const char *content_type, const struct multipart_callbacks *c, void *arg, struct multipart **ret,
+		  struct error *e)
 {
 	static const char allowed[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789'()+_,-./:=? ";
 	char boundary[MULTIPART_BOUNDARY_CHARS + 1];
-	if (!multipart_is(content_type) || !parameter(content_type, "boundary", boundary, sizeof(boundary)) ||
+	if (!multipart_is(content_type) || !multipart_parameter(content_type, "boundary", boundary, sizeof(boundary)) ||
 	    !boundary[0] || strspn(boundary, allowed) != strlen(boundary))
 		return error_set(e, ERR_REJECT, "multipart/form-data without a usable boundary");
 	struct multipart *m = calloc(1, sizeof(*m));
 	if (!m)
 		return error_nomem(e);
-	m->sink = sink;
+	m->callbacks = c;
 	m->arg = arg;
 	m->delimiter_size = (size_t)snprintf(m->delimiter, sizeof(m->delimiter), "\r\n--%s", boundary);
 	/* the first delimiter may stand at the very beginning, without a line end before it */
@@ -84,14 +98,27 @@ void multipart_free(struct multipart *m)
 	free(m);
 }
 
-const struct multipart_file *multipart_file(const struct multipart *m)
-{
-	return &m->file;
-}
-
 static int give(struct multipart *m, const void *data, size_t n, struct error *e)
 {
-	return m->in_file && n > 0 ? m->sink(m->arg, data, n, e) : 0;
+	if (m->in_file)
+		return n > 0 ? m->callbacks->on_bytes(m->arg, data, n, e) : 0;
+	if (!m->in_field)
+		return 0;
+	m->is_long |= n > MULTIPART_FIELD_BYTES - m->field_size;
+	if (!m->is_long) {
+		memcpy(m->field + m->field_size, data, n);
+		m->field_size += n;
+	}
+	return 0;
+}
+
+/* A delimiter came: the part before it is whole. */
+static int part_end(struct multipart *m, struct error *e)
+{
+	bool is_whole = m->in_field && !m->is_long && !memchr(m->field, '\0', m->field_size);
+	m->in_file = m->in_field = false;
+	m->field[m->field_size] = '\0';
+	return is_whole ? m->callbacks->on_field(m->arg, m->name, m->field, e) : 0;
 }
 
 /* One header line of a part's head. */
@@ -99,12 +126,12 @@ static void head_line(struct multipart *m, char *line, bool *is_file)
 {
 	static const char disposition[] = "content-disposition:";
 	static const char type[] = "content-type:";
-	char name[64] = "";
 	if (strncasecmp(line, disposition, sizeof(disposition) - 1) == 0) {
 		const char *value = line + sizeof(disposition) - 1;
-		*is_file = parameter(value, "filename", m->file.name, sizeof(m->file.name)) ||
-			   strcasestr(value, "filename") ||
-			   (parameter(value, "name", name, sizeof(name)) && strcmp(name, "file") == 0);
+		if (!multipart_parameter(value, "name", m->name, sizeof(m->name)))
+			m->name[0] = '\0';
+		*is_file = multipart_parameter(value, "filename", m->file.name, sizeof(m->file.name)) ||
+			   strcasestr(value, "filename") || strcmp(m->name, "file") == 0;
 	} else if (strncasecmp(line, type, sizeof(type) - 1) == 0) {
 		const char *value = line + sizeof(type) - 1;
 		value += strspn(value, " \t");
@@ -112,11 +139,12 @@ static void head_line(struct multipart *m, char *line, bool *is_file)
 	}
 }
 
-static void head_end(struct multipart *m)
+static int head_end(struct multipart *m, struct error *e)
 {
 	struct multipart_file before = m->file;
 	bool is_file = false;
 	char *save = NULL;
+	m->name[0] = '\0';
 	m->held[m->held_size] = '\0';
 	for (char *line = strtok_r(m->held, "\r\n", &save); line; line = strtok_r(NULL, "\r\n", &save))
 		head_line(m, line, &is_file);
@@ -124,9 +152,13 @@ static void head_end(struct multipart *m)
 	m->had_file |= is_file;
 	if (!m->in_file)
 		m->file = before;
+	m->in_field = !is_file && m->name[0];
+	m->is_long = false;
+	m->field_size = 0;
 	m->held_size = 0;
 	m->matched = 0;
 	m->state = STATE_CONTENT;
+	return m->in_file ? m->callbacks->on_file(m->arg, &m->file, e) : 0;
 }
 
 /* A delimiter has CR only as its first character, so after a mismatch what was held back cannot begin another one, but
@@ -150,11 +182,11 @@ static int content(struct multipart *m, const uint8_t *p, size_t n, size_t *ret_
 			i++;
 			if (++m->matched < m->delimiter_size)
 				continue;
-			m->in_file = false;
 			m->matched = 0;
 			m->held_size = 0;
 			m->state = STATE_AFTER;
-			break;
+			*ret_used = i;
+			return part_end(m, e);
 		} else {
 			int r = give(m, m->delimiter, m->matched, e);
 			if (r < 0)
@@ -195,7 +227,7 @@ static int head(struct multipart *m, uint8_t c, struct error *e)
 	m->held[m->held_size++] = (char)c;
 	bool is_empty = m->held_size == 2 && memcmp(m->held, "\r\n", 2) == 0;
 	if (is_empty || (m->held_size >= 4 && memcmp(m->held + m->held_size - 4, "\r\n\r\n", 4) == 0))
-		head_end(m);
+		return head_end(m, e);
 	return 0;
 }
 
