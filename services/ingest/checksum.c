@@ -21,14 +21,25 @@ size_t checksum_bytes(enum checksum_kind k)
 	return sizes[k];
 }
 
+bool base64_read(const char *text, size_t n, uint8_t *ret, size_t max, size_t *ret_n)
+{
+	static const char alphabet[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/=";
+	const char *end = NULL;
+	*ret_n = 0;
+	/* libsodium takes some bytes above 0x7f for letters */
+	for (size_t i = 0; i < n; i++)
+		if (!text[i] || !strchr(alphabet, text[i]))
+			return false;
+	int variant =
+	    n > 0 && text[n - 1] == '=' ? sodium_base64_VARIANT_ORIGINAL : sodium_base64_VARIANT_ORIGINAL_NO_PADDING;
+	return sodium_base642bin(ret, max, text, n, NULL, ret_n, &end, variant) == 0 && end == text + n;
+}
+
 bool checksum_decode(const char *text, size_t n, enum checksum_kind k, struct checksum_value *ret)
 {
 	size_t size = 0;
-	const char *end = NULL;
-	int variant = memchr(text, '=', n) ? sodium_base64_VARIANT_ORIGINAL : sodium_base64_VARIANT_ORIGINAL_NO_PADDING;
 	*ret = (struct checksum_value){.kind = k};
-	return sodium_base642bin(ret->bytes, sizes[k], text, n, NULL, &size, &end, variant) == 0 && size == sizes[k] &&
-	       end == text + n;
+	return base64_read(text, n, ret->bytes, sizes[k], &size) && size == sizes[k];
 }
 
 int checksum_new(const struct checksum_value *expected, struct checksum **ret, struct error *e)

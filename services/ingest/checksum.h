@@ -24,6 +24,9 @@ struct checksum_value {
 	uint8_t bytes[CHECKSUM_BYTES_MAX]; /* the first checksum_bytes() */
 };
 
+/* Reads standard base64 of `n` characters, its padding present or not: nothing else may be there. */
+bool base64_read(const char *text, size_t n, uint8_t *ret, size_t max, size_t *ret_n) _must_check_;
+
 /* Reads standard base64 of exactly a checksum's length, its padding present or not. */
 bool checksum_decode(const char *text, size_t n, enum checksum_kind k, struct checksum_value *ret) _must_check_;
 

@@ -2,7 +2,6 @@
 
 #include "net/http_parse.h"
 
-#include <sodium.h>
 #include <string.h>
 
 /* 18 digits cannot overflow 64 bits. */
@@ -70,11 +69,7 @@ static char *decode(const struct pair *p, bool *ret_text, struct error *e)
 		return NULL;
 	}
 	size_t size = 0;
-	const char *end = NULL;
-	int variant = p->value_n > 0 && memchr(p->value, '=', p->value_n) ? sodium_base64_VARIANT_ORIGINAL
-									  : sodium_base64_VARIANT_ORIGINAL_NO_PADDING;
-	if (sodium_base642bin((uint8_t *)value, p->value_n, p->value, p->value_n, NULL, &size, &end, variant) != 0 ||
-	    end != p->value + p->value_n) {
+	if (!base64_read(p->value, p->value_n, (uint8_t *)value, p->value_n, &size)) {
 		free(value);
 		(void)!error_set(e, ERR_REJECT, "a value of Upload-Metadata is no base64");
 		return NULL;
