@@ -67,6 +67,9 @@ struct s3_put {
 	uint64_t size;		   /* exactly what the source gives; anything else is ERR_CORRUPT */
 	const uint8_t *sha256;	   /* of the whole; NULL: not known before. A single request is signed with it */
 	const char *storage_class; /* overrides the configuration's; NULL: that */
+	/* Never takes the place of an object: If-None-Match, ERR_CONFLICT when there is one. Only up to the part size,
+	 * else ERR_REJECT. A server that does not know conditions may ignore it: look before and afterwards. */
+	bool create_only;
 	struct s3_source source;
 	/* Called before the first byte of a multipart upload leaves, with its id, so that it can be aborted after a
 	 * crash. A negative result aborts it and is returned. NULL: not asked. */
@@ -102,6 +105,11 @@ int s3_get(struct s3_client *c, const char *key, uint64_t offset, uint64_t lengt
 
 /* Removes the object, or exactly one version. Removing what is not there succeeds. */
 int s3_delete(struct s3_client *c, const char *key, const char *version, struct error *e) _must_check_;
+
+/* The keys that begin with `prefix` and lie behind `after` (NULL: from the first), in their order (bytes of UTF-8), at
+ * most `max` (0: all). */
+int s3_list(struct s3_client *c, const char *prefix, const char *after, unsigned max, s3_entry_function *fn, void *arg,
+	    struct error *e) _must_check_;
 
 /* Every version and delete marker of exactly `key`. ERR_NOTFOUND when the server keeps no versions at all. */
 int s3_versions(struct s3_client *c, const char *key, s3_entry_function *fn, void *arg, struct error *e) _must_check_;

@@ -12,6 +12,8 @@
 #define REGION_BYTES_MAX     32
 #define OPTION_BYTES_MAX     64
 #define PAGE_ENTRIES	     "100"
+/* Objects of a page: 2 KiB each at most in the answer. */
+#define OBJECTS_PAGE 250U
 /* A key has few versions and uploads; a server that never ends its list is stopped. */
 #define PAGES_MAX 1000
 
@@ -312,6 +314,63 @@ int s3_versions(struct s3_client *c, const char *key, s3_entry_function *fn, voi
 int s3_uploads(struct s3_client *c, const char *key, s3_entry_function *fn, void *arg, struct error *e)
 {
 	return list(c, "uploads", key, s3_xml_uploads, fn, arg, e);
+}
+
+/* Keys of one listing: how far it is. */
+struct listing {
+	s3_entry_function *fn;
+	void *arg;
+	char last[S3_KEY_BYTES];
+	unsigned given, max;
+};
+
+static int give_object(void *arg, const struct s3_entry *entry, struct error *e)
+{
+	struct listing *l = arg;
+	/* a server that lists out of order, or the same again, would never end */
+	if (strcmp(entry->key, l->last) <= 0)
+		return error_set(e, ERR_CORRUPT, "the server's list of objects is not in order");
+	(void)snprintf(l->last, sizeof l->last, "%s", entry->key);
+	if (l->max && l->given == l->max)
+		return 0;
+	l->given++;
+	return l->fn(l->arg, entry, e);
+}
+
+static int objects_page(struct s3_client *c, const char *prefix, struct listing *l, struct s3_page *page,
+			struct error *e)
+{
+	struct s3_request r = {.method = "GET"};
+	_cleanup_(s3_answer_done) struct s3_answer a = {0};
+	char max[16], after[S3_KEY_BYTES];
+	(void)snprintf(after, sizeof after, "%s", l->last);
+	unsigned left = l->max ? MIN(l->max - l->given, OBJECTS_PAGE) : OBJECTS_PAGE;
+	(void)snprintf(max, sizeof max, "%u", left);
+	s3_request_query(&r, "list-type", "2");
+	s3_request_query(&r, "max-keys", max);
+	s3_request_query(&r, "prefix", prefix);
+	if (after[0])
+		s3_request_query(&r, "start-after", after);
+	int x = s3_request_tries(c, &r, &a, e);
+	return x < 0 ? x : s3_xml_objects(a.body.data ? a.body.data : "", a.body.size, give_object, l, page, e);
+}
+
+int s3_list(struct s3_client *c, const char *prefix, const char *after, unsigned max, s3_entry_function *fn, void *arg,
+	    struct error *e)
+{
+	struct listing l = {.fn = fn, .arg = arg, .max = max};
+	struct s3_page page = {0};
+	if (snprintf(l.last, sizeof l.last, "%s", after ? after : "") >= (int)sizeof l.last)
+		return error_set(e, ERR_REJECT, "the key to list from is too long");
+	do {
+		unsigned before = l.given;
+		int r = objects_page(c, prefix, &l, &page, e);
+		if (r < 0)
+			return r;
+		if (page.truncated && l.given == before)
+			return error_set(e, ERR_CORRUPT, "the server's list of objects has no end");
+	} while (page.truncated && (!max || l.given < max));
+	return 0;
 }
 
 int s3_presigned_get(struct s3_client *c, const char *key, unsigned seconds, char **ret, struct error *e)

@@ -135,6 +135,8 @@ static int put_whole(struct s3_client *c, const struct s3_put *put, struct s3_st
 		return error_set(e, ERR_CORRUPT, "the file's bytes do not have its SHA-256");
 	add_object_headers(c, &r, put);
 	add_body_headers(c, &r, &d);
+	if (put->create_only)
+		s3_request_header(&r, "If-None-Match", "*");
 	x = s3_request_tries(c, &r, &a, e);
 	if (x < 0)
 		return x;
@@ -370,6 +372,8 @@ int s3_put(struct s3_client *c, const struct s3_put *put, struct s3_stored *ret,
 	int r = s3_check_key(put->key, e);
 	if (r == 0 && put->size > S3_OBJECT_BYTES_MAX)
 		r = error_set(e, ERR_REJECT, "the file is larger than the 5 TiB that S3 takes");
+	if (r == 0 && put->create_only && put->size > c->part_bytes)
+		r = error_set(e, ERR_REJECT, "an object of several parts cannot be put on a condition");
 	if (r == 0)
 		r = put->size <= c->part_bytes ? put_whole(c, put, ret, e) : put_parts(c, put, ret, &aborted, e);
 	if (ret_aborted)

@@ -241,6 +241,16 @@ static int versions_element(struct xml_reader *x, const char *path, const char *
 	return page_element(x, path, text);
 }
 
+static int objects_element(struct xml_reader *x, const char *path, const char *text)
+{
+	struct list_answer *l = x->arg;
+	if (strcmp(path, "Contents/Key") == 0)
+		return copy_exactly(x, "Key", text, l->key, sizeof l->key);
+	if (strcmp(path, "Contents") == 0)
+		return end_of_entry(x, false);
+	return page_element(x, path, text);
+}
+
 static int uploads_element(struct xml_reader *x, const char *path, const char *text)
 {
 	struct list_answer *l = x->arg;
@@ -266,6 +276,11 @@ static int read_list(const char *text, size_t n, int (*element)(struct xml_reade
 int s3_xml_versions(const char *text, size_t n, s3_entry_function *fn, void *arg, struct s3_page *ret, struct error *e)
 {
 	return read_list(text, n, versions_element, fn, arg, ret, e);
+}
+
+int s3_xml_objects(const char *text, size_t n, s3_entry_function *fn, void *arg, struct s3_page *ret, struct error *e)
+{
+	return read_list(text, n, objects_element, fn, arg, ret, e);
 }
 
 int s3_xml_uploads(const char *text, size_t n, s3_entry_function *fn, void *arg, struct s3_page *ret, struct error *e)

@@ -55,6 +55,10 @@ struct s3_page {
 	char next_upload[S3_UPLOAD_BYTES];
 };
 
+/* <ListBucketResult>: keys only; the page says whether there are more, the caller goes on behind the last key. */
+int s3_xml_objects(const char *text, size_t n, s3_entry_function *fn, void *arg, struct s3_page *ret,
+		   struct error *e) _must_check_;
+
 /* <ListVersionsResult> and <ListMultipartUploadsResult>. */
 int s3_xml_versions(const char *text, size_t n, s3_entry_function *fn, void *arg, struct s3_page *ret,
 		    struct error *e) _must_check_;

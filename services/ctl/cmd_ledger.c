@@ -96,19 +96,6 @@ static int list(struct ctl *c, const void *arguments, struct error *e)
 	return r < 0 ? r : ctl_print_list(c, ledger_columns, entries, "The ledger has no entry of this recording.");
 }
 
-static int open_target(struct ctl *c, const char *folder, struct ledger_target **ret, struct error *e)
-{
-	char where[PATH_MAX + 8];
-	const char *target = folder ? where : c->config.ledger_target;
-	if (folder) {
-		char path[PATH_MAX];
-		if (!realpath(folder, path))
-			return error_set(e, ERR_NOTFOUND, "there is no folder %s", folder);
-		(void)snprintf(where, sizeof(where), "file:%s", path);
-	}
-	return *target ? ledger_target_open(target, ret, e) : 0;
-}
-
 static void print_verified(struct ctl *c, json_t *answer)
 {
 	json_t *last = json_object_get(answer, "last"), *findings = json_object_get(answer, "findings");
@@ -141,7 +128,7 @@ static int verify(struct ctl *c, const void *arguments, struct error *e)
 	if (r == 0)
 		r = keyring_load_public(key_file, KEY_LEDGER_SIGN, &keys, e);
 	if (r == 0)
-		r = open_target(c, a->target, &target, e);
+		r = ctl_ledger_target(c, a->target, &target, e);
 	if (r == 0)
 		r = ledger_verify(c->db, keys, target, a->head, &answer, e);
 	if (r < 0)

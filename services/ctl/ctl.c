@@ -1,5 +1,6 @@
 #include "ctl.h"
 
+#include <limits.h>
 #include <pwd.h>
 #include <stdarg.h>
 #include <string.h>
@@ -24,7 +25,15 @@ static const struct config_option options[] = {
 	   "Public half of the vault's key; credentials of targets are sealed to it"),
     OPTION("RUSHES_LINKGEN_URL", CONFIG_STRING, "", linkgen_url, "Public base of short links"),
     OPTION("RUSHES_LEDGER_TARGET", CONFIG_STRING, "", ledger_target,
-	   "Where the janitor keeps sealed batches of the ledger, as it reads it: file:/folder"),
+	   "Where the janitor keeps sealed batches of the ledger: file:/folder, or s3:https://host/bucket/prefix"),
+    OPTION("RUSHES_LEDGER_TARGET_CREDENTIAL_FILE", CONFIG_PATH, "", ledger_credential_file,
+	   "JSON with access_key and secret_key for the ledger target of kind s3, which need only read"),
+    OPTION("RUSHES_LEDGER_TARGET_REGION", CONFIG_STRING, "us-east-1", ledger_region,
+	   "Region that requests to the ledger target of kind s3 are signed for"),
+    OPTION("RUSHES_LEDGER_TARGET_CA_FILE", CONFIG_PATH, "", ledger_ca_file,
+	   "Certificates that prove the ledger target of kind s3; without it the system's"),
+    OPTION("RUSHES_LEDGER_TARGET_PRIVATE", CONFIG_BOOL, "no", ledger_private,
+	   "Whether the ledger target of kind s3 may lie at loopback and private addresses"),
     OPTION("RUSHES_LEDGER_PUBLIC_KEY_FILE", CONFIG_PATH, "", ledger_public_key_file,
 	   "Public halves of the keys that signed the ledger, a line each"),
     {0},
@@ -162,4 +171,22 @@ void ctl_say(struct ctl *c, const char *fmt, ...)
 	va_start(args, fmt);
 	(void)vfprintf(c->out, fmt, args);
 	va_end(args);
+}
+
+int ctl_ledger_target(struct ctl *c, const char *folder, struct ledger_target **ret, struct error *e)
+{
+	char where[PATH_MAX + 8];
+	struct ledger_target_config config = {.where = c->config.ledger_target,
+					      .credential_file = c->config.ledger_credential_file,
+					      .region = c->config.ledger_region,
+					      .ca_file = c->config.ledger_ca_file,
+					      .allow_private = c->config.ledger_private};
+	if (folder) {
+		char path[PATH_MAX];
+		if (!realpath(folder, path))
+			return error_set(e, ERR_NOTFOUND, "there is no folder %s", folder);
+		(void)snprintf(where, sizeof(where), "file:%s", path);
+		config.where = where;
+	}
+	return *config.where ? ledger_target_open(&config, ret, e) : 0;
 }

@@ -6,6 +6,7 @@
 #include "output.h"
 
 #include "base/config.h"
+#include "domain/ledger_target.h"
 #include "store/db.h"
 
 /* Longest name of who acts: "rushesctl:" and an account of the operating system. */
@@ -19,7 +20,8 @@ struct ctl_config {
 	char *link_pepper_file;
 	char *vault_public_key_file;
 	char *linkgen_url;
-	char *ledger_target;
+	char *ledger_target, *ledger_credential_file, *ledger_region, *ledger_ca_file;
+	bool ledger_private;
 	char *ledger_public_key_file;
 };
 
@@ -53,6 +55,9 @@ int ctl_confirm(struct ctl *c, struct error *e, const char *fmt, ...) _printf_(3
 /* Print and release `value`: as JSON, or for people. Always 0. */
 int ctl_print_list(struct ctl *c, const struct column *columns, json_t *value, const char *none);
 int ctl_print_record(struct ctl *c, const struct column *columns, json_t *value);
+
+/* Opens the ledger target, `folder` or where it is NULL the settings' own: NULL in `*ret` when there is none. */
+int ctl_ledger_target(struct ctl *c, const char *folder, struct ledger_target **ret, struct error *e) _must_check_;
 
 /* What was done, to what: "revoked 0193...", or {"done": "revoked", "id": "0193..."}. Always 0. */
 int ctl_done(struct ctl *c, const char *what, const char *id);

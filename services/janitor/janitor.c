@@ -75,7 +75,16 @@ const struct config_option janitor_options[] = {
     {"RUSHES_LEDGER_SIGN_KEY_FILE", CONFIG_PATH, NULL, 0, 0, NULL, OPTION(ledger_sign_key_file),
      "Key file (ledger-sign) whose first key signs the ledger's batches; read again at each"},
     {"RUSHES_LEDGER_TARGET", CONFIG_STRING, "", 0, 0, NULL, OPTION(ledger_target),
-     "Where sealed batches of the ledger are kept outside PostgreSQL: file:/folder, which must exist"},
+     "Where sealed batches of the ledger are kept outside PostgreSQL: file:/folder, which must exist, or "
+     "s3:https://host/bucket/prefix"},
+    {"RUSHES_LEDGER_TARGET_CREDENTIAL_FILE", CONFIG_PATH, "", 0, 0, NULL, OPTION(ledger_credential_file),
+     "JSON with access_key and secret_key for the ledger target of kind s3; readable by nobody else"},
+    {"RUSHES_LEDGER_TARGET_REGION", CONFIG_STRING, "us-east-1", 0, 0, NULL, OPTION(ledger_region),
+     "Region that requests to the ledger target of kind s3 are signed for"},
+    {"RUSHES_LEDGER_TARGET_CA_FILE", CONFIG_PATH, "", 0, 0, NULL, OPTION(ledger_ca_file),
+     "Certificates that prove the ledger target of kind s3; without it the system's"},
+    {"RUSHES_LEDGER_TARGET_PRIVATE", CONFIG_BOOL, "no", 0, 0, NULL, OPTION(ledger_private),
+     "Whether the ledger target of kind s3 may lie at loopback and private addresses"},
     {"RUSHES_LEDGER_SEAL_EVERY", CONFIG_DURATION, "10s", 100, 60000, NULL, OPTION(ledger_seal_every_ms),
      "Time between two sealings of new ledger entries, and between two looks for batches to bring to the target"},
     {0},
@@ -234,7 +243,13 @@ int janitor_start(struct service *s, const void *config, void **ret_state, struc
 	if (r < 0)
 		return r;
 	platform_debug_add(j->platform, "janitor", debug, j);
-	r = sealing_new(j->platform, j->config->ledger_sign_key_file, j->config->ledger_target, &j->sealing, e);
+	const struct janitor_config *c = j->config;
+	const struct ledger_target_config target = {.where = c->ledger_target,
+						    .credential_file = c->ledger_credential_file,
+						    .region = c->ledger_region,
+						    .ca_file = c->ledger_ca_file,
+						    .allow_private = c->ledger_private};
+	r = sealing_new(j->platform, c->ledger_sign_key_file, &target, &j->sealing, e);
 	return r < 0 ? r : make_duties(j, e);
 }
 

@@ -12,6 +12,8 @@ struct janitor_config {
 	uint64_t keep_days;
 	char *ledger_sign_key_file;
 	char *ledger_target; /* "": none */
+	char *ledger_credential_file, *ledger_region, *ledger_ca_file;
+	bool ledger_private;
 	int64_t ledger_seal_every_ms;
 };
 

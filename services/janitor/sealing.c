@@ -14,7 +14,8 @@
 
 struct sealing {
 	struct platform *platform;
-	const char *key_file, *target;
+	const char *key_file;
+	struct ledger_target_config target; /* where "": none */
 	char holder[HOLDER_BYTES];
 	struct metric_series *unsealed_s, *unpublished, *unpublished_s;
 };
@@ -24,7 +25,8 @@ static struct metric_series *gauge(struct platform *p, const char *name, const c
 	return metric_series(metrics_gauge(platform_metrics(p), name, help, NULL), NULL);
 }
 
-int sealing_new(struct platform *p, const char *key_file, const char *target, struct sealing **ret, struct error *e)
+int sealing_new(struct platform *p, const char *key_file, const struct ledger_target_config *target,
+		struct sealing **ret, struct error *e)
 {
 	_cleanup_(keyring_freep) struct keyring *key = NULL;
 	_cleanup_(ledger_target_freep) struct ledger_target *t = NULL;
@@ -32,14 +34,14 @@ int sealing_new(struct platform *p, const char *key_file, const char *target, st
 	int r = keyring_load(key_file, KEY_LEDGER_SIGN, &key, e);
 	if (r < 0)
 		return r;
-	if (*target && ledger_target_open(target, &t, &wrong) == ERR_REJECT)
+	if (*target->where && ledger_target_open(target, &t, &wrong) == ERR_REJECT)
 		return error_set(e, ERR_REJECT, "RUSHES_LEDGER_TARGET: %s", wrong.text);
 	struct sealing *s = calloc(1, sizeof(*s));
 	if (!s)
 		return error_nomem(e);
 	s->platform = p;
 	s->key_file = key_file;
-	s->target = target;
+	s->target = *target;
 	(void)snprintf(s->holder, sizeof(s->holder), "%s#%d", platform_identity(p), (int)getpid());
 	s->unsealed_s = gauge(p, "rushes_ledger_unsealed_seconds", "Age of the oldest ledger entry in no batch.");
 	s->unpublished = gauge(p, "rushes_ledger_unpublished", "Sealed batches that the ledger target does not have.");
@@ -62,8 +64,8 @@ static int show_backlog(struct sealing *s, struct error *e)
 	if (r < 0)
 		return r;
 	metric_set(s->unsealed_s, b.unsealed_s);
-	metric_set(s->unpublished, *s->target ? (double)b.unpublished : 0);
-	metric_set(s->unpublished_s, *s->target ? b.unpublished_s : 0);
+	metric_set(s->unpublished, *s->target.where ? (double)b.unpublished : 0);
+	metric_set(s->unpublished_s, *s->target.where ? b.unpublished_s : 0);
 	return 0;
 }
 
@@ -103,9 +105,9 @@ int sealing_publish(void *arg, uint64_t *ret_n, struct error *e)
 	struct db_pool *db = platform_db(s->platform);
 	_cleanup_(ledger_target_freep) struct ledger_target *t = NULL;
 	unsigned n = 1;
-	if (!*s->target)
+	if (!*s->target.where)
 		return 0;
-	int r = ledger_target_open(s->target, &t, e);
+	int r = ledger_target_open(&s->target, &t, e);
 	for (int i = 0; i < RUN_BATCHES && r == 0 && n == 1; i++) {
 		bool is_held = false;
 		r = lease_take(db, PUBLISH_LEASE, s->holder, LEASE_MS, &is_held, e);

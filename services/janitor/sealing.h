@@ -3,14 +3,15 @@
 #ifndef RUSHES_JANITOR_SEALING_H
 #define RUSHES_JANITOR_SEALING_H
 
+#include "domain/ledger_target.h"
 #include "node/platform.h"
 
 struct sealing;
 
-/* `key_file` and `target` ("": none) must outlive it. Refuses a wrong key file or target; a folder that is not there
- * yet is waited for. */
-int sealing_new(struct platform *p, const char *key_file, const char *target, struct sealing **ret,
-		struct error *e) _must_check_;
+/* `key_file` and the texts of `target` (where "": none) must outlive it. Refuses a wrong key file or target; a folder
+ * that is not there yet is waited for. */
+int sealing_new(struct platform *p, const char *key_file, const struct ledger_target_config *target,
+		struct sealing **ret, struct error *e) _must_check_;
 void sealing_free(struct sealing *s);
 
 /* Runs of duties, `arg` is the struct sealing. One at a time for each; off the loop. *ret_n: entries, batches. */

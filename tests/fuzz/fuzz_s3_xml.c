@@ -52,7 +52,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	struct error e = {0};
 	unsigned entries = 0;
 	int r = 0;
-	switch (data[0] % 5) {
+	switch (data[0] % 6) {
 	case 0:
 		r = s3_xml_error(text, n, &failed, &e);
 		check_error(&failed);
@@ -67,6 +67,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		break;
 	case 3:
 		r = s3_xml_versions(text, n, on_entry, &entries, &page, &e);
+		break;
+	case 4:
+		r = s3_xml_objects(text, n, on_entry, &entries, &page, &e);
 		break;
 	default:
 		r = s3_xml_uploads(text, n, on_entry, &entries, &page, &e);

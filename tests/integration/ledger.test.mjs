@@ -12,6 +12,7 @@ import { freePorts } from "../../scripts/lib/ports.mjs";
 import { serviceEnvironment } from "../../scripts/lib/services.mjs";
 import { ROOT } from "../../scripts/lib/stack.mjs";
 import { testStack } from "../lib/harness.mjs";
+import { startS3Double } from "../lib/s3-double.mjs";
 
 const run = promisify(execFile);
 const stack = testStack("ledger", { overrides: { janitor: { RUSHES_LEDGER_SEAL_EVERY: "200ms" } } });
@@ -116,6 +117,41 @@ describe("the ledger", () => {
 		await stopProcess(stack.dir, second, { signal: "SIGTERM" });
 		assert.ok(Number(await value("select max(id) from rushes.ledger_batch")) > batchesBefore + 2);
 		assert.deepEqual([...(await findings())], []);
+	});
+
+	it("keeps the batches in a bucket, and compares them there", async () => {
+		const credentials = { accessKey: "ledger-key", secretKey: "ledger-secret" };
+		const double = await startS3Double(credentials);
+		const file = path.join(stack.dir, "ledger-credential.json");
+		fs.writeFileSync(file, JSON.stringify({ access_key: credentials.accessKey, secret_key: credentials.secretKey }), { mode: 0o600 });
+		const settings = {
+			RUSHES_LEDGER_TARGET: `s3:${double.endpoint}/proofs/rushes`, RUSHES_LEDGER_TARGET_CREDENTIAL_FILE: file, RUSHES_LEDGER_TARGET_PRIVATE: "yes",
+		};
+		const plain = fs.readFileSync(stack.ctlFile(), "utf8");
+		try {
+			await stack.kill("janitor");
+			await sql("update rushes.ledger_batch set published_at = null; delete from rushes.lease where name like 'ledger-%'");
+			Object.assign(stack.overrides.janitor, settings);
+			await stack.restart("janitor");
+			await allPublished();
+			fs.writeFileSync(stack.ctlFile(), plain.replace(/^RUSHES_LEDGER_TARGET=.*\n/m, Object.entries(settings).map(([name, value]) => `${name}=${value}\n`).join("")));
+			assert.deepEqual([...(await findings())], []);
+			const last = Number(await value("select max(id) from rushes.ledger_batch"));
+			const key = `rushes/${String(last).padStart(12, "0")}.ledger`;
+			const text = double.object("proofs", key).toString();
+			assert.equal(text, fs.readFileSync(targetFile(last), "utf8"), "the same object as in the folder");
+			double.object("proofs", key, text.replace('"unlinked": true', '"unlinked": null'));
+			assert.ok((await findings()).some(([, batch]) => batch === last));
+			assert.deepEqual(double.refusals, []);
+			assert.ok(!fs.readFileSync(path.join(stack.dir, "log/janitor.log"), "utf8").includes(credentials.secretKey));
+		} finally {
+			for (const name of Object.keys(settings)) delete stack.overrides.janitor[name];
+			fs.writeFileSync(stack.ctlFile(), plain);
+			await stack.kill("janitor");
+			await sql("delete from rushes.lease where name like 'ledger-%'");
+			await stack.restart("janitor");
+			await double.close();
+		}
 	});
 
 	it("refuses a batch that does not follow, and entries that are sealed", async () => {

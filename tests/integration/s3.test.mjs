@@ -55,6 +55,20 @@ describe("the S3 client", () => {
 		output = result.stdout;
 	});
 
+	it("keeps the ledger, and lets nothing take its place", { timeout: 120_000 }, async () => {
+		const file = path.join(dir, "ledger-credential.json");
+		fs.writeFileSync(file, JSON.stringify({ access_key: gateway.accessKey, secret_key: gateway.secretKey }), { mode: 0o600 });
+		await curl("/ledger", "-X", "PUT");
+		await curl("/ledger/holes/notes.txt", "-X", "PUT", "--data-binary", "not a batch");
+		const result = await run(path.join(ROOT, process.env.RUSHES_BUILD ?? "build/gcc", "tests/integration/test_ledger_target"), [], {
+			env: { TEST_S3_ENDPOINT: gateway.endpoint, TEST_S3_CA: certificates.ca, TEST_S3_DOUBLE: double.endpoint, TEST_S3_CREDENTIAL_FILE: file },
+		}).catch((error) => error);
+		assert.equal(result.code ?? 0, 0, `${result.stdout}\n${result.stderr}`);
+		// the gateway itself refuses what would take an object's place
+		await assert.rejects(curl("/ledger/a/b/000000000001.ledger", "-X", "PUT", "--data-binary", "another", "-H", "If-None-Match: *"), /412/);
+		assert.equal((await curl("/ledger/a/b/000000000001.ledger")).stdout.toString(), "one\n");
+	});
+
 	it("signs every request as the strict double demands", () => assert.deepEqual(double.refusals, []));
 
 	it("stores what curl reads", async () => {

@@ -94,6 +94,13 @@ function misbehave(bucket, request, response) {
 			if (request.method === "DELETE") return answer(204, "");
 			return request.method === "GET" && answer(200, request.url.includes("uploads=") ? "<ListMultipartUploadsResult/>" :
 				"<ListVersionsResult><Version><Key>k</Key><VersionId>null</VersionId></Version></ListVersionsResult>");
+		case "quicker":
+			// somebody else puts the first two batches between the client's look and its own write
+			if (request.method === "PUT" && times === 1) {
+				const key = decodeURIComponent(request.url.split("?")[0].split("/").slice(2).join("/"));
+				store(bucket, key, { body: Buffer.from(key.endsWith("1.ledger") ? "theirs\n" : "same\n"), etag: "0".repeat(32) });
+			}
+			return false;
 		case "plain":
 			return /[?&](uploads|versions)=/.test(request.url) && answer(501, xmlError("NotImplemented"));
 		default:
@@ -146,9 +153,18 @@ function complete(bucket, key, query, body, request, response) {
 	return response.writeHead(200).end("<CompleteMultipartUploadResult><ETag></ETag></CompleteMultipartUploadResult>");
 }
 
+function list(bucket, query, response) {
+	const max = Math.min(Number(query.get("max-keys") ?? 1000), 3);
+	const keys = [...bucket.objects.keys()].sort()
+		.filter((name) => name.startsWith(query.get("prefix") ?? "") && name > (query.get("start-after") ?? ""));
+	const page = keys.slice(0, max).map((name) => `<Contents><Key>${name}</Key><Size>1</Size></Contents>`).join("");
+	response.writeHead(200).end(`<ListBucketResult><IsTruncated>${keys.length > max}</IsTruncated>${page}</ListBucketResult>`);
+}
+
 function answer(bucket, key, query, request, body, response) {
 	const { method } = request;
 	const object = bucket.objects.get(key);
+	if (method === "GET" && query.get("list-type") === "2") return list(bucket, query, response);
 	if (method === "POST" && query.has("uploads")) {
 		const id = `upload-${bucket.uploads.size + 1}/+=`;
 		bucket.uploads.set(id, { parts: new Map(), encryption: request.headers["x-amz-server-side-encryption"] });
@@ -161,6 +177,7 @@ function answer(bucket, key, query, request, body, response) {
 		upload.parts.set(Number(query.get("partNumber")), part);
 		return response.writeHead(200, { etag: `"${part.etag}"` }).end();
 	}
+	if (method === "PUT" && request.headers["if-none-match"] === "*" && object) return response.writeHead(412).end(xmlError("PreconditionFailed"));
 	if (method === "PUT") return putObject(bucket, key, request, body, response);
 	if (method === "POST" && query.has("uploadId")) return complete(bucket, key, query, body, request, response);
 	if (method === "DELETE") {
@@ -203,6 +220,12 @@ export async function startS3Double(credentials) {
 	return {
 		endpoint: `http://127.0.0.1:${server.address().port}`,
 		refusals,
+		/** The object's bytes, or null; `change` replaces them. */
+		object(name, key, change) {
+			const object = buckets.get(name)?.objects.get(key);
+			if (object && change) object.body = Buffer.from(change);
+			return object?.body ?? null;
+		},
 		close: () => {
 			server.closeAllConnections();
 			return new Promise((resolve) => server.close(resolve));

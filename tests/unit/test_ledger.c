@@ -120,7 +120,7 @@ static void a_target_keeps_each_batch_as_it_was(void **state _unused_)
 	(void)snprintf(where, sizeof(where), "file:%s", folder);
 	_cleanup_(ledger_target_freep) struct ledger_target *t = NULL;
 	uint64_t last = 9;
-	assert_int_equal(ledger_target_open(where, &t, NULL), 0);
+	assert_int_equal(ledger_target_open(&(struct ledger_target_config){.where = where}, &t, NULL), 0);
 	assert_int_equal(ledger_target_last(t, &last, NULL), 0);
 	assert_int_equal(last, 0);
 	assert_int_equal(ledger_target_put(t, 1, "one\n", 4, NULL), 0);
@@ -168,10 +168,15 @@ static void a_target_keeps_each_batch_as_it_was(void **state _unused_)
 static void a_wrong_target_is_told_from_one_that_is_away(void **state _unused_)
 {
 	struct ledger_target *t = NULL;
-	static const char *const wrong[] = {"", "file:", "file:relative", "/absolute", "ftp://host/"};
+	static const char *const wrong[] = {
+	    "",	   "file:",	      "file:relative",	  "/absolute", "ftp://host/",
+	    "s3:", "s3:https://host", "s3:https://host/", "s3:bucket", "s3:https://host/bucket/prefix"};
 	for (size_t i = 0; i < ARRAY_SIZE(wrong); i++)
-		assert_int_equal(ledger_target_open(wrong[i], &t, NULL), ERR_REJECT);
-	assert_int_equal(ledger_target_open("file:/nonexistent/folder", &t, NULL), ERR_RETRY);
+		assert_int_equal(ledger_target_open(&(struct ledger_target_config){.where = wrong[i]}, &t, NULL),
+				 ERR_REJECT);
+	assert_int_equal(ledger_target_open(&(struct ledger_target_config){.where = "file:/nonexistent/folder"}, &t,
+					    NULL),
+			 ERR_RETRY);
 }
 
 int main(void)
