@@ -33,9 +33,9 @@ static int read_last(const struct compare *c, struct last *ret, struct error *e)
 	struct ledger_head h;
 	uint64_t batch = 0;
 	*ret = (struct last){0};
-	if (!*c->target)
+	if (!*c->target.where)
 		return 0;
-	int r = ledger_target_open(c->target, &t, e);
+	int r = ledger_target_open(&c->target, &t, e);
 	if (r == 0)
 		r = ledger_target_last(t, &batch, e);
 	if (r == 0 && batch > 0)

@@ -4,12 +4,13 @@
 #ifndef RUSHES_JANITOR_COMPARE_H
 #define RUSHES_JANITOR_COMPARE_H
 
+#include "domain/ledger_target.h"
 #include "node/platform.h"
 
 struct compare {
-	struct db_pool *db; /* borrowed, as the target's name */
-	const char *target; /* as RUSHES_LEDGER_TARGET; "": none */
-	int64_t due_us;	    /* monotonic: of the next look that nobody waits for */
+	struct db_pool *db;		    /* borrowed, as the target's texts */
+	struct ledger_target_config target; /* where "": none */
+	int64_t due_us;			    /* monotonic: of the next look that nobody waits for */
 };
 
 /* Compares after a start of PostgreSQL, as sweeps wait for it, and every ten minutes. Blocks. */

@@ -231,7 +231,13 @@ int janitor_start(struct service *s, const void *config, void **ret_state, struc
 	int r = platform_start(s, &j->config->platform, PLATFORM_BUS | PLATFORM_OUTBOX, &j->platform, e);
 	if (r < 0)
 		return r;
-	j->compare = (struct compare){.db = platform_db(j->platform), .target = j->config->ledger_target};
+	const struct janitor_config *c = j->config;
+	const struct ledger_target_config target = {.where = c->ledger_target,
+						    .credential_file = c->ledger_credential_file,
+						    .region = c->ledger_region,
+						    .ca_file = c->ledger_ca_file,
+						    .allow_private = c->ledger_private};
+	j->compare = (struct compare){.db = platform_db(j->platform), .target = target};
 	r = platform_gate(j->platform, compare_at_gate, &j->compare, e);
 	if (r < 0)
 		return r;
@@ -243,12 +249,6 @@ int janitor_start(struct service *s, const void *config, void **ret_state, struc
 	if (r < 0)
 		return r;
 	platform_debug_add(j->platform, "janitor", debug, j);
-	const struct janitor_config *c = j->config;
-	const struct ledger_target_config target = {.where = c->ledger_target,
-						    .credential_file = c->ledger_credential_file,
-						    .region = c->ledger_region,
-						    .ca_file = c->ledger_ca_file,
-						    .allow_private = c->ledger_private};
 	r = sealing_new(j->platform, c->ledger_sign_key_file, &target, &j->sealing, e);
 	return r < 0 ? r : make_duties(j, e);
 }
