@@ -217,7 +217,7 @@ describe("linkgen", () => {
 		const policy = page.headers["content-security-policy"];
 		assert.match(policy, /default-src 'none'/);
 		assert.match(policy, /frame-ancestors 'none'/);
-		assert.ok(policy.includes(`connect-src 'self' ${stack.ingestUrl};`));
+		assert.ok(policy.includes(`connect-src 'self' ${stack.ingestUrl} ${stack.ingestUrl.replace("wss:", "https:")};`));
 		assert.ok(!/unsafe|\*/.test(policy));
 		assert.equal(page.headers["referrer-policy"], "no-referrer");
 		assert.equal(page.headers["cache-control"], "no-store");
