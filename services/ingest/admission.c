@@ -32,10 +32,12 @@ void admission_start(const struct session_token *t, const struct http_request *r
 
 const char *admission_code(int error_code, bool *ret_retry)
 {
-	*ret_retry = error_code != ERR_DENIED;
+	*ret_retry = error_code != ERR_DENIED && error_code != ERR_CANCELLED;
 	switch (error_code) {
 	case ERR_DENIED:
 		return "not-yours";
+	case ERR_CANCELLED:
+		return "recording-deleted";
 	case ERR_FULL:
 		return "full";
 	case ERR_RETRY:

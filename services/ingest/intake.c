@@ -181,6 +181,7 @@ void intake_fail(struct intake *i, const char *code, const char *message, bool r
 	i->want = (struct turn_todo){0};
 	i->announce = false;
 	i->is_provisional = false;
+	i->is_deleted = strcmp(code, "recording-deleted") == 0;
 	chunks_clear(&i->queue, i->set->o.chunks);
 	intake_set_state(i, INTAKE_FAILED);
 	/* nobody will go on with a single upload that was refused, or that has no name to find it by */

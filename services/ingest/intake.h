@@ -135,7 +135,8 @@ size_t intakes_attached(struct intakes *s, bool only_saved, struct uuid *ret, in
 struct intake *intakes_find(struct intakes *s, const struct uuid *recording);
 
 /* Attaches a connection: finds the recording or opens it. A connection that was attached before is told `superseded`.
- * ERR_DENIED for another session's recording, ERR_FULL when the node takes nothing new, ERR_NOMEM. */
+ * ERR_DENIED for another session's recording, ERR_CANCELLED for a deleted one, ERR_FULL when the node takes nothing
+ * new, ERR_NOMEM. */
 int intake_attach(struct intakes *s, const struct intake_start *start, const struct intake_callbacks *c, void *arg,
 		  struct intake **ret, struct error *e) _must_check_;
 

@@ -207,6 +207,8 @@ int intake_attach(struct intakes *s, const struct intake_start *start, const str
 	}
 	if (!uuid_equal(&i->turn.session, &start->session) || !uuid_equal(&i->turn.account, &start->account))
 		return error_set(e, ERR_DENIED, "the recording belongs to another session");
+	if (i->is_deleted)
+		return error_set(e, ERR_CANCELLED, "the recording was deleted");
 	if (s->draining || i->is_superseded || i->state == INTAKE_FAILED || i->state == INTAKE_DISCARDING)
 		return error_set(e, ERR_RETRY, "the recording is being closed here");
 	if ((start->tus == INTAKE_NO_TUS) != (i->facts.tus == INTAKE_NO_TUS))
