@@ -19,6 +19,7 @@
 #define BEATS_NAME	 "beats"
 #define BEATS_TEMP	 "beats.new"
 #define COPIES_NAME	 "copies"
+#define JOURNAL_NAME	 "journal"
 #define SUFFIX		 ".sealed"
 #define SUPERBLOCK_BYTES 4096
 /* copies/<xx>: one folder per value of the copy UUID's last byte, so that none grows too large to list */
@@ -283,6 +284,19 @@ void spool_set_beats_seen(struct spool *s, int64_t beats)
 		(void)renameat(s->dir_fd, BEATS_TEMP, s->dir_fd, BEATS_NAME);
 }
 
+int spool_open_journal(struct spool *s, int *ret_fd, struct error *e)
+{
+	if (mkdirat(s->dir_fd, JOURNAL_NAME, 0700) < 0 && errno != EEXIST)
+		return error_set_errno(e, ERR_FATAL, errno, "cannot make folder %s of the spool", JOURNAL_NAME);
+	int r = sync_folder(s->dir_fd, ".", e);
+	if (r < 0)
+		return r;
+	*ret_fd = openat(s->dir_fd, JOURNAL_NAME, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
+	if (*ret_fd < 0)
+		return error_set_errno(e, ERR_FATAL, errno, "cannot open folder %s of the spool", JOURNAL_NAME);
+	return 0;
+}
+
 int spool_create(struct spool *s, const struct uuid *copy, int *ret_fd, struct error *e)
 {
 	if (s->read_only)
@@ -342,7 +356,8 @@ static bool is_own(const char *name)
 
 int spool_remove_stray(struct spool *s, const char *name, struct error *e)
 {
-	if (is_own(name) || name[0] == '/' || strstr(name, ".."))
+	if (is_own(name) || strncmp(name, JOURNAL_NAME "/", strlen(JOURNAL_NAME "/")) == 0 || name[0] == '/' ||
+	    strstr(name, ".."))
 		return error_set(e, ERR_DENIED, "%s is not to be removed", name);
 	if (unlinkat(s->dir_fd, name, 0) < 0 && errno != ENOENT)
 		return error_set_errno(e, ERR_RETRY, errno, "cannot unlink %s", name);
@@ -404,7 +419,7 @@ static int walk_folder(struct spool *s, const char *folder, int depth, spool_vis
 		if (snprintf(name, sizeof(name), "%s%s%s", folder, folder[0] ? "/" : "", entry->d_name) >=
 		    (int)sizeof(name))
 			continue;
-		if (depth == 0 && (is_own(name) || strcmp(name, "lost+found") == 0))
+		if (depth == 0 && (is_own(name) || strcmp(name, JOURNAL_NAME) == 0 || strcmp(name, "lost+found") == 0))
 			continue;
 		r = walk_entry(s, name, depth, visit, arg, e);
 	}

@@ -3,6 +3,7 @@
  *
  *	<path>/superblock.json		the node's UUID, region and service; written once
  *	<path>/beats			how many of its beats the database has written down, as far as it knows
+ *	<path>/journal/			what makes growing copies durable (spool/journal.h)
  *	<path>/copies/<xx>/<copy>.sealed	one file per copy; <xx> are the last two digits of the copy's UUID
  *
  * Only the process that holds the spool's lock creates or unlinks files in it. Functions may block: off the loop. */
@@ -46,6 +47,10 @@ void spool_set_beats_seen(struct spool *s, int64_t beats);
 /* Where a copy lies, relative to the spool: what its row says as `location`. */
 void spool_location(const struct uuid *copy, char ret[SPOOL_LOCATION_BYTES]);
 
+/* The folder <path>/journal, made where it is missing: of the process that holds the spool alone, and no matter of
+ * spool_walk(). The caller closes it. */
+int spool_open_journal(struct spool *s, int *ret_fd, struct error *e) _must_check_;
+
 /* A new empty file for a copy, open for reading and writing; the caller closes it. Not durable before spool_sync().
  * ERR_CONFLICT when it is there already, ERR_FULL when the disk is. */
 int spool_create(struct spool *s, const struct uuid *copy, int *ret_fd, struct error *e) _must_check_;
@@ -63,8 +68,8 @@ int spool_remove(struct spool *s, const struct uuid *copy, bool *ret_was_there, 
 /* Removes a file that is no copy's by its path relative to the spool. Refuses the superblock. */
 int spool_remove_stray(struct spool *s, const char *name, struct error *e) _must_check_;
 
-/* Each file below the spool but the superblock: `name` relative to the spool, `copy` NULL when the name is no copy's.
- * Stops at the first negative result, which it returns. */
+/* Each file below the spool but the superblock and the journal: `name` relative to the spool, `copy` NULL when the name
+ * is no copy's. Stops at the first negative result, which it returns. */
 typedef int spool_visit(void *arg, const char *name, const struct uuid *copy, struct error *e);
 int spool_walk(struct spool *s, spool_visit *visit, void *arg, struct error *e) _must_check_;
 

@@ -9,6 +9,7 @@
 #include <fcntl.h>
 #include <sodium.h>
 #include <string.h>
+#include <sys/stat.h>
 
 struct sealed_appender {
 	int fd;
@@ -81,7 +82,8 @@ static void leave_direct(struct sealed_appender *a)
 	a->direct = false;
 }
 
-int sealed_appender_new(int fd, const struct sealed_header *h, const uint8_t key[SEALED_KEY_BYTES],
+/* `h` is the header of the file. */
+static int appender_new(int fd, const struct sealed_header *h, const uint8_t key[SEALED_KEY_BYTES],
 			struct slab *buffers, struct sealed_appender **ret, struct error *e)
 {
 	assert(slab_buffer_bytes(buffers) >= SEALED_SLOT_BYTES && slab_buffer_bytes(buffers) % SEALED_SLOT_BYTES == 0);
@@ -90,19 +92,27 @@ int sealed_appender_new(int fd, const struct sealed_header *h, const uint8_t key
 		return error_nomem(e);
 	a->fd = fd;
 	a->buffers = buffers;
-	struct sealed_header header = *h;
-	random_bytes(header.salt, sizeof(header.salt));
-	int r = sealed_codec_new(&header, key, &a->codec, e);
+	int r = sealed_codec_new(h, key, &a->codec, e);
 	if (r == 0)
 		r = sha256_new(&a->sha, e);
 	if (r < 0)
 		return r;
-	a->tail = malloc(SEALED_SLOT_PAYLOAD);
+	*ret = TAKE_PTR(a);
+	return 0;
+}
+
+int sealed_appender_new(int fd, const struct sealed_header *h, const uint8_t key[SEALED_KEY_BYTES],
+			struct slab *buffers, struct sealed_appender **ret, struct error *e)
+{
+	_cleanup_(sealed_appender_freep) struct sealed_appender *a = NULL;
+	struct sealed_header header = *h;
+	random_bytes(header.salt, sizeof(header.salt));
+	int r = appender_new(fd, &header, key, buffers, &a, e);
+	if (r < 0)
+		return r;
 	uint8_t *buffer = slab_wait(buffers);
-	if (!a->tail || !buffer) {
-		slab_give(buffers, buffer);
+	if (!buffer)
 		return error_nomem(e);
-	}
 	try_direct(a);
 	sealed_header_encode(&header, buffer);
 	r = write_at(a, buffer, SEALED_HEADER_BYTES, 0, e);
@@ -113,6 +123,73 @@ int sealed_appender_new(int fd, const struct sealed_header *h, const uint8_t key
 	return 0;
 }
 
+/* Opens slot after slot; *ret_is_complete: a final one ends the file. */
+static int find_end(struct sealed_appender *a, uint64_t slots, bool *ret_is_complete, struct error *e)
+{
+	struct stat st;
+	if (fstat(a->fd, &st) < 0)
+		return error_set_errno(e, ERR_RETRY, errno, "sealed file");
+	uint64_t size = (uint64_t)st.st_size;
+	if (size < sealed_slot_offset(a->slots))
+		return error_set(e, ERR_CORRUPT, "the sealed file ends before its slot %llu",
+				 (unsigned long long)a->slots);
+	_cleanup_(freep) uint8_t *disk = malloc(SEALED_SLOT_BYTES);
+	_cleanup_(freep) uint8_t *room = malloc(SEALED_SLOT_ROOM);
+	if (!disk || !room)
+		return error_nomem(e);
+	int r = 0;
+	while (r == 0 && a->slots < slots && !*ret_is_complete) {
+		uint64_t left = size - sealed_slot_offset(a->slots);
+		struct error why = {0};
+		if (left < SEALED_SLOT_OVERHEAD)
+			break;
+		size_t n = (size_t)MIN(left, (uint64_t)SEALED_SLOT_BYTES);
+		r = sealed_pread(a->fd, disk, n, sealed_slot_offset(a->slots), &why);
+		if (r == 0)
+			r = sealed_codec_open(a->codec, a->slots, disk, n, room, NULL, &why);
+		if (r == ERR_CORRUPT) {
+			r = 0;
+			break;
+		}
+		if (r < 0)
+			(void)error_set(e, r, "%s", why.text);
+		*ret_is_complete = n < SEALED_SLOT_BYTES;
+		a->slots += n == SEALED_SLOT_BYTES;
+	}
+	sodium_memzero(room, SEALED_SLOT_ROOM);
+	return r;
+}
+
+int sealed_appender_resume(int fd, const uint8_t key[SEALED_KEY_BYTES], uint64_t first, uint64_t slots,
+			   struct slab *buffers, struct sealed_appender **ret, struct error *e)
+{
+	_cleanup_(sealed_appender_freep) struct sealed_appender *a = NULL;
+	struct sealed_header h;
+	bool is_complete = false;
+	int r = sealed_header_read(fd, &h, e);
+	if (r == 0)
+		r = appender_new(fd, &h, key, buffers, &a, e);
+	if (r < 0)
+		return r;
+	a->slots = MIN(first, slots);
+	r = find_end(a, slots, &is_complete, e);
+	if (r < 0 || is_complete)
+		return r;
+	if (ftruncate(fd, (off_t)sealed_slot_offset(a->slots)) < 0)
+		return error_set_errno(e, ERR_RETRY, errno, "a torn sealed file cannot be cut");
+	a->stored = a->slots;
+	try_direct(a);
+	*ret = TAKE_PTR(a);
+	return 0;
+}
+
+static void free_tail(struct sealed_appender *a)
+{
+	if (a->tail)
+		sodium_memzero(a->tail, SEALED_SLOT_PAYLOAD);
+	free(TAKE_PTR(a->tail));
+}
+
 void sealed_appender_free(struct sealed_appender *a)
 {
 	if (!a)
@@ -120,9 +197,7 @@ void sealed_appender_free(struct sealed_appender *a)
 	slab_give(a->buffers, a->out);
 	sealed_codec_free(a->codec);
 	sha256_free(a->sha);
-	if (a->tail)
-		sodium_memzero(a->tail, SEALED_SLOT_PAYLOAD);
-	free(a->tail);
+	free_tail(a);
 	free(a);
 }
 
@@ -165,6 +240,8 @@ static int append(struct sealed_appender *a, const uint8_t *data, size_t n, stru
 			n -= SEALED_SLOT_PAYLOAD;
 		} else {
 			size_t take = MIN(n, SEALED_SLOT_PAYLOAD - a->tail_size);
+			if (!a->tail && !(a->tail = malloc(SEALED_SLOT_PAYLOAD)))
+				return error_nomem(e);
 			memcpy(a->tail + a->tail_size, data, take);
 			a->tail_size += take;
 			data += take;
@@ -227,7 +304,7 @@ int sealed_appender_flush(struct sealed_appender *a, struct error *e)
 	return sealed_appender_sync(a, e);
 }
 
-int sealed_appender_finish(struct sealed_appender *a, struct error *e)
+int sealed_appender_complete(struct sealed_appender *a, struct error *e)
 {
 	int r = sealed_appender_push(a, e);
 	if (r < 0 || a->finished)
@@ -243,13 +320,26 @@ int sealed_appender_finish(struct sealed_appender *a, struct error *e)
 	if (r == 0)
 		r = sealed_pwrite(a->fd, out, a->tail_size + SEALED_SLOT_OVERHEAD, sealed_slot_offset(a->slots), &why);
 	slab_give(a->buffers, out);
-	if (r == 0 && fdatasync(a->fd) < 0)
-		r = error_set_errno(&why, ERR_RETRY, errno, "sealed file cannot be flushed");
 	if (r < 0)
 		return fail(a, &why, e);
 	a->finished = true;
-	a->durable = sealed_appender_taken(a);
 	return 0;
+}
+
+int sealed_appender_finish(struct sealed_appender *a, struct error *e)
+{
+	int r = sealed_appender_complete(a, e);
+	if (r == 0)
+		r = sealed_appender_sync(a, e);
+	if (r == 0)
+		a->durable = sealed_appender_taken(a);
+	return r;
+}
+
+const uint8_t *sealed_appender_tail(const struct sealed_appender *a, size_t *ret_n)
+{
+	*ret_n = a->tail_size;
+	return a->tail;
 }
 
 uint64_t sealed_appender_taken(const struct sealed_appender *a)

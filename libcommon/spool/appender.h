@@ -36,6 +36,19 @@ int sealed_appender_sync(struct sealed_appender *a, struct error *e) _must_check
 /* Writes the rest as the final slot and makes everything durable. Nothing can be appended afterwards. */
 int sealed_appender_finish(struct sealed_appender *a, struct error *e) _must_check_;
 
+/* The same without the flush: the caller makes the file durable. */
+int sealed_appender_complete(struct sealed_appender *a, struct error *e) _must_check_;
+
+/* Goes on with a file that was torn: its slots from `first` on are opened, at most up to `slots` of the whole file, and
+ * it is cut behind the last that opens without a gap. *ret is NULL when a final slot ends it already. SHA-256 and
+ * CRC-32 are those of what is appended alone. ERR_CORRUPT when the header is unusable, or the file shorter than
+ * `first` slots. */
+int sealed_appender_resume(int fd, const uint8_t key[SEALED_KEY_BYTES], uint64_t first, uint64_t slots,
+			   struct slab *buffers, struct sealed_appender **ret, struct error *e) _must_check_;
+
+/* The bytes behind the last full slot: borrowed until the next call. */
+const uint8_t *sealed_appender_tail(const struct sealed_appender *a, size_t *ret_n);
+
 /* Plaintext bytes: taken, written to the file, durable. taken >= written >= durable. */
 uint64_t sealed_appender_taken(const struct sealed_appender *a);
 uint64_t sealed_appender_written(const struct sealed_appender *a);

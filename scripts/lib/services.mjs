@@ -53,6 +53,7 @@ const OWN = {
 		RUSHES_INGEST_CERTIFICATE: stack.certificates.public.certificate,
 		RUSHES_INGEST_KEY: stack.certificates.public.key,
 		RUSHES_INGEST_URL: stack.ingestUrlOf(name),
+		RUSHES_INGEST_JOURNAL: "32MiB",
 		RUSHES_TOKEN_PUBLIC_KEY_FILE: `${stack.keyFile("token-sign")}.pub`,
 	}),
 	linkgen: (stack) => ({

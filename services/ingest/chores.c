@@ -9,6 +9,7 @@
 #define REVOKED_MS 2000
 #define TOUCH_MS   15000
 #define RECOVER_MS 5000
+#define SOON_MS	   200
 
 #define REASON_BYTES 48
 
@@ -219,6 +220,12 @@ int chores_new(struct ingest *g, struct chores **ret, struct error *e)
 	}
 	*ret = TAKE_PTR(c);
 	return 0;
+}
+
+void chores_recover_soon(struct chores *c)
+{
+	if (!c->stopped)
+		loop_timer_set(c->list[CHORE_RECOVER].timer, SOON_MS);
 }
 
 void chores_stop(struct chores *c)

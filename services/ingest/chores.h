@@ -7,6 +7,8 @@
 
 int chores_new(struct ingest *g, struct chores **ret, struct error *e) _must_check_;
 /* Starts nothing new. */
+/* Something was left to the recovery: it looks soon. */
+void chores_recover_soon(struct chores *c);
 void chores_stop(struct chores *c);
 /* Nothing may be running. */
 void chores_free(struct chores *c);

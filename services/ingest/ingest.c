@@ -41,6 +41,8 @@ const struct config_option ingest_options[] = {
      "Public halves of the keys of purpose token-sign"},
     {"RUSHES_INGEST_BUFFERS", CONFIG_BYTES, "64MiB", 1024 * 1024, 0, NULL, FIELD(buffer_bytes),
      "Memory for received bytes that wait to be written; all streams share it"},
+    {"RUSHES_INGEST_JOURNAL", CONFIG_BYTES, "1GiB", JOURNAL_TOTAL_MIN, 0, NULL, FIELD(journal_bytes),
+     "Size of the journal by which slow streams become durable together; one stream at once for each 128 KiB of it"},
     {"RUSHES_INGEST_THREADS", CONFIG_UINT, "8", 1, 64, NULL, FIELD(threads),
      "Threads that seal, write, flush and ask the database"},
     {"RUSHES_INGEST_CONNECTIONS", CONFIG_UINT, "8192", 1, 100000, NULL, FIELD(connections_max),
@@ -135,6 +137,46 @@ static int open_own(struct ingest *g, struct error *e)
 	return r == 0 ? spool_open(&spool, &g->spool, e) : r;
 }
 
+/* On a thread of the journal. */
+static void on_commit(void *arg)
+{
+	struct ingest *g = arg;
+	intakes_journal_changed(g->intakes);
+}
+
+static int open_journal(struct ingest *g, struct error *e)
+{
+	int r = spool_open_journal(g->spool, &g->journal_fd, e);
+	const struct journal_options o = {.folder_fd = g->journal_fd,
+					  .node = *spool_node(g->spool),
+					  .total_bytes = g->config->journal_bytes,
+					  .on_commit = on_commit,
+					  .arg = g,
+					  .metrics = platform_metrics(g->platform)};
+	return r == 0 ? journal_open(&o, &g->host.journal, e) : r;
+}
+
+/* Without room for its journal a node takes nothing, but it goes on serving what it holds. */
+static int start_journal(struct ingest *g, struct error *e)
+{
+	struct error why = {0};
+	int r = journal_start(g->host.journal, &why);
+	if (r == 0)
+		return 0;
+	if (r != ERR_FULL)
+		return error_set(e, r, "%s", why.text);
+	log_error(NULL, "ALARM: the disk has no room for the journal, this node takes nothing: %s", why.text);
+	spool_set_read_only(g->spool);
+	return 0;
+}
+
+/* A segment waits for the recovery. */
+static void on_broken(void *arg)
+{
+	struct ingest *g = arg;
+	chores_recover_soon(g->chores);
+}
+
 static int open_intakes(struct ingest *g, struct error *e)
 {
 	struct platform *p = g->platform;
@@ -170,11 +212,19 @@ static int open_intakes(struct ingest *g, struct error *e)
 						.region = g->config->platform.region,
 						.metrics = platform_metrics(p),
 						.linger_ms = g->config->linger_ms,
-						.stream_rate = g->config->stream_rate};
+						.stream_rate = g->config->stream_rate,
+						.on_broken = on_broken,
+						.arg = g};
 	if (r == 0)
-		r = recover_at_start(&recover, e);
+		r = open_journal(g, e);
+	if (r == 0)
+		r = recover_from_journal(&recover, e);
 	if (r == 0)
 		r = intakes_new(&intakes, &g->intakes, e);
+	if (r == 0)
+		r = start_journal(g, e);
+	if (r == 0)
+		r = recover_at_start(&recover, e);
 	if (r == 0)
 		fences_set_intakes(g->fences, g->intakes);
 	return r == 0 ? chores_new(g, &g->chores, e) : r;
@@ -249,6 +299,8 @@ int ingest_start(struct service *s, const void *config, void **ret_state, struct
 	*ret_state = g;
 	g->config = config;
 	raise_descriptors(g->config->connections_max);
+	g->journal_fd = -1;
+	(void)pthread_mutex_init(&g->host.salvage, NULL);
 	int r = live_copies_new(&g->host.live, e);
 	if (r == 0)
 		r = open_own(g, e);
@@ -269,6 +321,7 @@ int ingest_start(struct service *s, const void *config, void **ret_state, struct
 	if (r < 0)
 		return r;
 	platform_debug_add(g->platform, "recordings", intakes_debug, g->intakes);
+	platform_debug_add(g->platform, "journal", journal_debug, g->host.journal);
 	platform_debug_add(g->platform, "room", room_debug, g->room);
 	platform_debug_add(g->platform, "keeper", keeper_debug, g->keeper);
 	platform_debug_add(g->platform, "peers", serve_debug, g->serve);
@@ -336,6 +389,7 @@ static void end_pool(struct ingest *g)
 	if (g->chores)
 		chores_stop(g->chores);
 	pool_free(TAKE_PTR(g->pool));
+	journal_stop(g->host.journal);
 	loop_post(l, end_turn, l);
 	loop_run(l);
 }
@@ -353,11 +407,14 @@ void ingest_stop(void *state)
 	/* ends what is being asked of peers */
 	http_client_free(g->http);
 	fences_free(g->fences);
+	journal_free(g->host.journal);
+	closep(&g->journal_fd);
 	platform_stop(g->platform);
 	gate_free(g->gate);
 	slab_free(g->chunks);
 	slab_free(g->host.buffers);
 	live_copies_free(g->host.live);
+	(void)pthread_mutex_destroy(&g->host.salvage);
 	tls_free(g->tls);
 	tls_free(g->peer_tls);
 	room_free(g->room);

@@ -24,6 +24,7 @@ struct ingest_config {
 	uint64_t spool_reserve_bytes;
 	uint64_t stream_rate;
 	uint64_t buffer_bytes;
+	uint64_t journal_bytes;
 	uint64_t threads;
 	uint64_t connections_max;
 	uint64_t recording_bytes_max;
@@ -47,6 +48,7 @@ struct ingest {
 	struct room *room;
 	struct gate *gate; /* of the public listener */
 	struct segment_host host;
+	int journal_fd; /* the folder of the spool's journal */
 	struct tls_context *tls, *peer_tls, *peer_client;
 	struct http_client *http; /* to other ingest nodes */
 	struct fences *fences;

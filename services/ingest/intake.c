@@ -235,7 +235,10 @@ static void closing_failed(struct intake *i)
 		wait_and_retry(i);
 		return;
 	}
-	segment_drop(t->segment);
+	if (t->result == ERR_CANCELLED || t->result == ERR_NOTFOUND)
+		segment_drop(t->segment);
+	else
+		segment_leave(t->segment);
 	t->todo = (struct turn_todo){0};
 }
 
@@ -246,6 +249,8 @@ static void turn_failed(struct intake *i)
 	log_debug(&ctx, "turn stopped at step %d: %s", (int)t->step, t->error.text);
 	if (t->is_disk) {
 		log_error(&ctx, "the disk failed, the segment ends at its last durable byte: %s", t->error.text);
+		if (i->set->o.on_broken)
+			i->set->o.on_broken(i->set->o.arg);
 		intake_fail(i, t->code, "the node cannot store more", true);
 		return;
 	}
@@ -398,6 +403,13 @@ static void turn_succeeded(struct intake *i)
 		discarded(i);
 }
 
+static void set_flush_timer(struct intake *i)
+{
+	int64_t since = segment_unflushed_since_us(i->turn.segment);
+	if (since)
+		loop_timer_set(i->flush_timer, MAX(1, SEGMENT_COMMIT_MS - (clock_monotonic_us() - since) / 1000));
+}
+
 static void turn_done(void *arg)
 {
 	struct intake *i = arg;
@@ -419,10 +431,10 @@ static void turn_done(void *arg)
 	} else {
 		turn_succeeded(i);
 	}
+	intake_take_marks(i);
 	intake_measure_room(i);
 	i->announcing = false;
-	if (segment_unflushed_since_us(i->turn.segment))
-		loop_timer_set(i->flush_timer, TURN_COMMIT_MS);
+	set_flush_timer(i);
 	if (i->is_full && i->queue.bytes < INTAKE_QUEUE_BYTES / 2) {
 		i->is_full = false;
 		if (i->attached)

@@ -109,8 +109,10 @@ struct intakes_options {
 	struct slab *chunks;
 	const char *region;
 	struct metrics *metrics;
-	int64_t linger_ms;    /* how long a recording without a connection keeps its segment open */
-	uint64_t stream_rate; /* bytes per second that a new stream is assumed to bring */
+	int64_t linger_ms;	      /* how long a recording without a connection keeps its segment open */
+	uint64_t stream_rate;	      /* bytes per second that a new stream is assumed to bring */
+	void (*on_broken)(void *arg); /* a segment was left to the recovery; may be NULL */
+	void *arg;
 };
 
 int intakes_new(const struct intakes_options *o, struct intakes **ret, struct error *e) _must_check_;
@@ -129,6 +131,9 @@ json_t *intakes_debug(void *intakes);
 /* A stop: recordings close their segments now and their connections are told `draining`; uploads and what is stopped
  * already may finish within `grace_ms`. */
 void intakes_drain(struct intakes *s, int64_t grace_ms);
+
+/* The journal has news (spool/journal.h, on_commit). Any thread. */
+void intakes_journal_changed(void *intakes);
 
 /* Ids of the recordings whose connections are there, for polls: at most `max`, with the epochs that they hold. */
 size_t intakes_attached(struct intakes *s, bool only_saved, struct uuid *ret, int64_t *ret_epochs, size_t max);

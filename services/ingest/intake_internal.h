@@ -7,7 +7,7 @@
 #include "intake.h"
 #include "turn.h"
 
-#define INTAKE_BUCKETS 1024
+#define INTAKE_BUCKETS 8192
 
 /* A stream claims room for so many seconds of its rate. */
 #define INTAKE_ROOM_S 60
@@ -20,6 +20,8 @@ struct intakes {
 	struct metric *saved, *failures;
 	struct loop_timer *limits_timer, *grace_timer;
 	struct metric_series *bytes, *flushes;
+	struct intake *marked; /* those that wait for the journal */
+	_Atomic bool is_news_posted;
 };
 
 struct intake {
@@ -79,6 +81,11 @@ struct intake {
 	bool at_once;		  /* without lingering */
 	int64_t failing_since_us; /* monotonic; 0: the last turn succeeded */
 
+	/* what becomes durable with a batch of the journal */
+	struct segment_mark marks[SEGMENT_MARKS_MAX];
+	unsigned n_marks;
+	struct intake *marked_next, **marked_at;
+
 	/* news for the connection */
 	bool announce, announcing; /* on_open: with the next turn, with this one */
 	bool is_copied, is_empty, is_deleted;
@@ -94,6 +101,10 @@ void intake_set_state(struct intake *i, enum intake_state to);
 int intake_claim_room(struct intake *i, struct error *e) _must_check_;
 void intake_measure_room(struct intake *i);
 void intake_leave_room(struct intake *i);
+
+/* What the last turn gave to the journal is acknowledged when that has it. */
+void intake_take_marks(struct intake *i);
+void intake_unmark(struct intake *i);
 
 /* The end of every entry into an intake: more work, a wait, or the end. Nothing may touch it afterwards. */
 void intake_settle(struct intake *i);

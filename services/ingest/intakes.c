@@ -84,9 +84,16 @@ size_t intakes_count(const struct intakes *s)
 	return s->count;
 }
 
+/* What each may leave unfinished has room in the journal. */
+static size_t count_max(const struct intakes *s)
+{
+	const struct journal *j = s->o.host->journal;
+	return j ? MIN((size_t)INTAKES_MAX, journal_streams_max(j)) : INTAKES_MAX;
+}
+
 bool intakes_have_room(const struct intakes *s)
 {
-	return s->count < INTAKES_MAX && room_admits(s->o.host->room, s->o.stream_rate * INTAKE_ROOM_S);
+	return s->count < count_max(s) && room_admits(s->o.host->room, s->o.stream_rate * INTAKE_ROOM_S);
 }
 
 struct slab *intakes_chunks(struct intakes *s)
@@ -102,6 +109,7 @@ void intake_free(struct intake *i)
 	chunks_clear(&i->turn.bytes, i->set->o.chunks);
 	if (i->fence)
 		fence_cancel(i->fence);
+	intake_unmark(i);
 	loop_timer_free(i->flush_timer);
 	loop_timer_free(i->wait_timer);
 	segment_free(i->turn.segment);
@@ -166,7 +174,7 @@ static int create(struct intakes *s, const struct intake_start *start, struct in
 {
 	if (s->draining)
 		return error_set(e, ERR_RETRY, "this node is stopping");
-	if (s->count >= INTAKES_MAX)
+	if (s->count >= count_max(s))
 		return error_set(e, ERR_FULL, "the node is full");
 	struct intake *i = calloc(1, sizeof(*i));
 	if (!i)

@@ -32,6 +32,10 @@ int recover_list(const struct recover_options *o, struct recover_case *ret, size
 /* Deals with one; logs what it did. */
 int recover_one(const struct recover_options *o, const struct recover_case *c, struct error *e) _must_check_;
 
+/* At the start, before the journal is written again: completes the files of all open segments of this node with what it
+ * has of them. What fails now stays in the journal. */
+int recover_from_journal(const struct recover_options *o, struct error *e) _must_check_;
+
 /* At the start, before anything is received: closes all open segments of this node. What fails now is done later. */
 int recover_at_start(const struct recover_options *o, struct error *e) _must_check_;
 

@@ -1,49 +1,11 @@
-#include "segment.h"
-
-#include "base/clock.h"
-#include "crypto/digest.h"
 #include "crypto/wrap.h"
 #include "domain/key.h"
-#include "spool/appender.h"
+#include "segment_internal.h"
 
 #include <assert.h>
 #include <fcntl.h>
 #include <sodium.h>
 #include <string.h>
-
-struct segment {
-	struct segment_host *host;
-	struct segment_ids ids;
-	struct segment_place place; /* where the next one may be opened; number < 0: ask first */
-	uint64_t next;		    /* offset of the next byte while no segment is open */
-	bool has_key;
-	uint8_t key[KEY_BYTES];
-	struct recording_key key_row;
-
-	/* the open segment */
-	bool is_open;	     /* its row is */
-	bool is_ended;	     /* the file is complete, the row still open */
-	bool is_broken;	     /* the disk failed */
-	bool is_listed;	     /* among the live copies */
-	bool is_provisional; /* its bytes count when they are accepted */
-	bool is_accepted;
-	struct uuid copy;
-	struct uuid job; /* copies the recording */
-	int64_t number;
-	uint64_t start;
-	int fd;
-	struct sealed_appender *appender;
-	int64_t unflushed_since_us;
-
-	/* of the whole recording, as far as this object saw it from the beginning */
-	bool saw_all;
-	uint32_t crc;
-	uint64_t crc_bytes;
-	unsigned segments;
-	uint8_t sha256[SHA256_BYTES]; /* of the last segment that ended */
-
-	bool wants_provisional; /* the next segment */
-};
 
 int segment_new(struct segment_host *h, const struct uuid *account, const struct uuid *session,
 		const struct uuid *recording, struct segment **ret, struct error *e)
@@ -60,9 +22,16 @@ int segment_new(struct segment_host *h, const struct uuid *account, const struct
 	return 0;
 }
 
-/* Lets go of file and writer; the row is the caller's matter. */
-static void close_file(struct segment *s)
+/* Lets go of file, writer and journal; the row is the caller's matter. `is_needed`: what the journal has of it is,
+ * until the segment is salvaged. */
+static void close_file(struct segment *s, bool is_needed)
 {
+	/* of a disk that failed only what was flushed counts; a full one keeps what it took */
+	uint64_t keep = s->is_broken && !s->is_full ? s->settled : UINT64_MAX;
+	if (is_needed)
+		journal_stream_leave(TAKE_PTR(s->stream), keep);
+	else
+		journal_stream_end(TAKE_PTR(s->stream));
 	if (s->fd >= 0)
 		(void)close(TAKE_FD(s->fd));
 	if (s->is_listed)
@@ -73,13 +42,16 @@ static void close_file(struct segment *s)
 	s->is_ended = false;
 	s->is_accepted = false;
 	s->unflushed_since_us = 0;
+	s->covered = s->settled = s->flushed_at = 0;
+	s->n_marks = 0;
+	s->is_fast = false;
 }
 
 void segment_free(struct segment *s)
 {
 	if (!s)
 		return;
-	close_file(s);
+	close_file(s, s->is_open);
 	sodium_memzero(s->key, sizeof(s->key));
 	free(s);
 }
@@ -166,7 +138,7 @@ static int create_file(struct segment *s, struct error *e)
 }
 
 /* Row `incoming` → file, durable → row `present`. What fails after the first row is closed by the next prepare. */
-static int begin(struct segment *s, struct error *e)
+int segment_begin(struct segment *s, struct error *e)
 {
 	int r = s->place.number < 0 ? find_place(s, s->place.epoch, SEGMENT_ACKED_UNKNOWN, e) : 0;
 	/* more may be there meanwhile, closed by a node that was away: the client goes on where it is all the same */
@@ -188,13 +160,19 @@ static int begin(struct segment *s, struct error *e)
 		return r;
 	s->is_listed = true;
 	s->is_provisional = s->wants_provisional;
-	r = segment_row_open(s->host->db, &s->ids, &place, &s->copy, &s->key_row, s->is_provisional, &s->job, e);
+	/* what is not acknowledged before it was checked needs no journal */
+	if (s->host->journal && !s->is_provisional)
+		r = journal_stream_new(s->host->journal, &s->copy, &s->ids.recording, (uint32_t)s->number, s->key,
+				       &s->stream, e);
+	if (r == 0)
+		r = segment_row_open(s->host->db, &s->ids, &place, &s->copy, &s->key_row, s->is_provisional, &s->job,
+				     e);
 	if (r == 0)
 		r = create_file(s, e);
 	if (r == 0)
 		r = segment_row_present(s->host->db, &s->ids, &s->copy, e);
 	if (r < 0) {
-		close_file(s);
+		close_file(s, false);
 		return r;
 	}
 	s->is_open = true;
@@ -202,27 +180,14 @@ static int begin(struct segment *s, struct error *e)
 	return 0;
 }
 
-static int disk_failed(struct segment *s, int r)
+int segment_disk_failed(struct segment *s, int r)
 {
 	s->is_broken = true;
+	s->is_full = r == ERR_FULL || r == ERR_NOMEM;
 	/* a full disk may have room again; any other failure makes the disk's word worthless until a restart */
-	if (r != ERR_FULL && r != ERR_NOMEM)
+	if (!s->is_full)
 		spool_set_read_only(s->host->spool);
 	return r;
-}
-
-int segment_write(struct segment *s, const void *data, size_t n, struct error *e)
-{
-	assert(!s->is_broken);
-	/* an end that waits for its row comes first */
-	bool is_other = s->is_open && s->is_provisional != s->wants_provisional;
-	int r = s->is_ended || is_other ? segment_end(s, e) : 0;
-	if (r == 0 && !s->is_open)
-		r = begin(s, e);
-	if (r < 0)
-		return r;
-	r = sealed_appender_append(s->appender, data, n, e);
-	return r < 0 ? disk_failed(s, r) : 0;
 }
 
 void segment_set_provisional(struct segment *s, bool is_provisional)
@@ -235,28 +200,6 @@ void segment_accept(struct segment *s)
 	s->is_accepted = s->is_open && s->is_provisional;
 }
 
-int segment_push(struct segment *s, struct error *e)
-{
-	if (!s->is_open || s->is_ended || s->is_broken)
-		return 0;
-	int r = sealed_appender_push(s->appender, e);
-	if (r < 0)
-		return disk_failed(s, r);
-	if (!s->unflushed_since_us && segment_unflushed_bytes(s) > 0)
-		s->unflushed_since_us = clock_monotonic_us();
-	return 0;
-}
-
-int segment_flush(struct segment *s, struct error *e)
-{
-	assert(!s->is_broken);
-	if (!s->is_open || s->is_ended)
-		return 0;
-	s->unflushed_since_us = 0;
-	int r = sealed_appender_flush(s->appender, e);
-	return r < 0 ? disk_failed(s, r) : 0;
-}
-
 int segment_end(struct segment *s, struct error *e)
 {
 	assert(!s->is_broken);
@@ -264,9 +207,12 @@ int segment_end(struct segment *s, struct error *e)
 		return 0;
 	int r = sealed_appender_finish(s->appender, e);
 	if (r < 0)
-		return disk_failed(s, r);
+		return segment_disk_failed(s, r);
 	s->is_ended = true;
 	s->unflushed_since_us = 0;
+	s->settled = s->covered = sealed_appender_taken(s->appender);
+	s->n_marks = 0;
+	journal_stream_end(TAKE_PTR(s->stream));
 	const struct segment_end_facts facts = {.bytes = sealed_appender_taken(s->appender),
 						.crc32 = sealed_appender_crc32(s->appender)};
 	sealed_appender_sha256(s->appender, s->sha256);
@@ -281,7 +227,7 @@ int segment_end(struct segment *s, struct error *e)
 		s->segments--;
 	}
 	s->next = s->start + counted;
-	close_file(s);
+	close_file(s, false);
 	return 0;
 }
 
@@ -293,43 +239,32 @@ bool segment_is_broken(const struct segment *s)
 int segment_salvage_broken(struct segment *s, struct error *e)
 {
 	assert(s->is_broken && s->is_open);
+	struct segment_host *h = s->host;
+	/* what is in the journal is brought together by one reader, for all segments that broke */
+	if (s->stream)
+		return error_set(e, ERR_RETRY, "the segment has bytes in the journal");
 	struct salvage found;
-	int r = segment_salvage(s->host, &s->ids.recording, s->number, &s->copy, &found, e);
+	int r = segment_salvage(h, &s->ids.recording, s->number, &s->copy, &found, e);
 	if (r < 0)
 		return r;
 	s->next = s->start + found.bytes;
-	close_file(s);
+	close_file(s, false);
 	return 0;
 }
 
 void segment_drop(struct segment *s)
 {
-	close_file(s);
+	close_file(s, false);
 }
 
-uint64_t segment_durable(const struct segment *s)
+void segment_leave(struct segment *s)
 {
-	/* only the row makes the bytes of a provisional segment count */
-	if (s->is_open && s->is_provisional)
-		return s->start;
-	if (s->is_open)
-		return s->start + sealed_appender_durable(s->appender);
-	return s->next;
+	close_file(s, s->is_open);
 }
 
 bool segment_is_open(const struct segment *s)
 {
 	return s->is_open;
-}
-
-int64_t segment_unflushed_since_us(const struct segment *s)
-{
-	return s->unflushed_since_us;
-}
-
-uint64_t segment_unflushed_bytes(const struct segment *s)
-{
-	return s->is_open ? sealed_appender_written(s->appender) - sealed_appender_durable(s->appender) : 0;
 }
 
 bool segment_whole_crc(const struct segment *s, uint32_t *ret)

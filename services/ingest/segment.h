@@ -8,8 +8,11 @@
 #include "node/spool.h"
 #include "room.h"
 #include "segment_rows.h"
+#include "spool/journal.h"
 #include "spool/slab.h"
 #include "store/db.h"
+
+#include <pthread.h>
 
 /* What all segments of the process share. */
 struct segment_host {
@@ -19,7 +22,16 @@ struct segment_host {
 	const struct keyring *root;
 	struct slab *buffers;	  /* of the appenders */
 	struct live_copies *live; /* copies of open segments */
+	pthread_mutex_t salvage;  /* one thread at a time writes what the journal has into files */
+	struct journal *journal;  /* NULL: full slots become durable, each segment by its own flush */
 };
+
+/* Longest time from the writing of bytes to their flush, and most of them: a client waits with its window full. What
+ * goes to the journal then waits for its tick. */
+#define SEGMENT_COMMIT_MS    100
+#define SEGMENT_COMMIT_BYTES (2 * MIB)
+/* A stream that brings this much in that time flushes its own file: below, the journal costs less than the flush. */
+#define SEGMENT_FAST_BYTES (256 * KIB)
 
 struct segment;
 
@@ -54,25 +66,40 @@ void segment_set_provisional(struct segment *s, bool is_provisional);
 /* The bytes of the open provisional segment were verified: its end makes them count. Without it the end drops them. */
 void segment_accept(struct segment *s);
 
+/* Tells what the next run of segment_write() brings, so that a fast stream is known before its bytes are journaled. */
+void segment_expect(struct segment *s, uint64_t n);
+
 /* Writes what was sealed: at the end of each run of segment_write(), also after a failure. */
 int segment_push(struct segment *s, struct error *e) _must_check_;
 
-/* Makes full slots durable. */
+/* What is neither durable nor in the journal becomes so: full slots by a flush of the file, the rest by the journal. */
 int segment_flush(struct segment *s, struct error *e) _must_check_;
 
 /* Ends the open segment: its rest and everything before it becomes durable, its row is closed. Nothing happens when
  * none is open. After ERR_RETRY the bytes are durable and only the row is open: try again. */
 int segment_end(struct segment *s, struct error *e) _must_check_;
 
-/* After a failed write or flush: keeps what is durable, and closes the segment there. Only segment_salvage_broken() and
- * segment_free() may then be called. */
+/* After a failed write or flush: keeps what is durable, and closes the segment there; where that takes the journal, or
+ * fails, segment_leave() leaves it to the recovery. Nothing else but segment_free() may then be called. */
 bool segment_is_broken(const struct segment *s);
 int segment_salvage_broken(struct segment *s, struct error *e) _must_check_;
 
 /* Forgets the open segment without closing its row: the recording is being deleted. */
 void segment_drop(struct segment *s);
+/* The same, for somebody else to close it: what the journal has of it stays. */
+void segment_leave(struct segment *s);
 
 uint64_t segment_durable(const struct segment *s); /* offset in the recording up to which all bytes are durable */
+
+/* Bytes that become durable with a batch of the journal. */
+struct segment_mark {
+	uint64_t batch;
+	uint64_t offset; /* in the recording, behind them */
+};
+#define SEGMENT_MARKS_MAX 2
+/* Those that were not durable when they were last looked at, the oldest first; how many. */
+unsigned segment_marks(const struct segment *s, struct segment_mark ret[SEGMENT_MARKS_MAX]);
+
 bool segment_is_open(const struct segment *s);
 int64_t segment_unflushed_since_us(const struct segment *s); /* monotonic; 0: nothing waits for a flush */
 uint64_t segment_unflushed_bytes(const struct segment *s);
@@ -87,7 +114,13 @@ struct salvage {
 	bool is_lost;	/* the row said present, but there is no file */
 };
 
-/* Completes the file behind its last valid slot and closes the row. Doing it again is no error. */
+/* Completes the file of a segment that the journal keeps: behind its last valid slot go the bytes of the journal that
+ * follow without a gap. Not flushed: *ret_fd is the file, -1 when there is nothing to be done. Then the journal may
+ * forget it. */
+int segment_fill(struct segment_host *h, const struct uuid *recording, int64_t number, const struct uuid *copy,
+		 int *ret_fd, struct error *e) _must_check_;
+
+/* Completes the file, with what the journal keeps of it, and closes the row. Doing it again is no error. */
 int segment_salvage(struct segment_host *h, const struct uuid *recording, int64_t number, const struct uuid *copy,
 		    struct salvage *ret, struct error *e) _must_check_;
 

@@ -81,7 +81,7 @@ static int broken(struct turn *t, enum turn_step step, int r)
 	t->is_disk = true;
 	t->code = r == ERR_FULL ? "full" : "storage-failed";
 	if (segment_salvage_broken(t->segment, &ignored) < 0)
-		segment_drop(t->segment);
+		segment_leave(t->segment);
 	return stopped(t, step, r);
 }
 
@@ -105,6 +105,7 @@ static int write_bytes(struct turn *t)
 	bool is_finishing = t->todo.end || t->todo.save;
 	if (!room_may_write(t->host->room, t->room, is_finishing, t->bytes.bytes))
 		return stopped(t, TURN_WRITE, error_set(&t->error, ERR_FULL, "the spool takes nothing more"));
+	segment_expect(t->segment, t->bytes.bytes);
 	int r = seal_bytes(t);
 	struct error ignored = {0};
 	int pushed = segment_push(t->segment, r < 0 ? &ignored : &t->error);
@@ -115,12 +116,12 @@ static int write_bytes(struct turn *t)
 	return r < 0 ? stopped(t, TURN_WRITE, r) : 0;
 }
 
-/* Group commit: a flush when TURN_COMMIT_MS or TURN_COMMIT_BYTES are full, or somebody waits for it. */
+/* Group commit: a flush when SEGMENT_COMMIT_MS or SEGMENT_COMMIT_BYTES are full, or somebody waits for it. */
 static int flush(struct turn *t)
 {
 	int64_t since = segment_unflushed_since_us(t->segment);
-	bool is_due = since && (clock_monotonic_us() - since >= (int64_t)TURN_COMMIT_MS * 1000 ||
-				segment_unflushed_bytes(t->segment) >= TURN_COMMIT_BYTES);
+	bool is_due = since && (clock_monotonic_us() - since >= (int64_t)SEGMENT_COMMIT_MS * 1000 ||
+				segment_unflushed_bytes(t->segment) >= SEGMENT_COMMIT_BYTES);
 	if (!segment_is_open(t->segment) || t->todo.end || !(t->todo.flush || is_due))
 		return 0;
 	int64_t begun = clock_monotonic_us();
@@ -218,7 +219,7 @@ static void discard(struct turn *t)
 	t->discarded = !t->todo.discard;
 }
 
-void turn_run(struct turn *t)
+static void run(struct turn *t)
 {
 	t->result = 0;
 	t->code = NULL;
@@ -250,4 +251,10 @@ void turn_run(struct turn *t)
 		r = check_total(t);
 	if (r == 0)
 		(void)save(t);
+}
+
+void turn_run(struct turn *t)
+{
+	run(t);
+	t->n_marks = segment_marks(t->segment, t->marks);
 }

@@ -7,10 +7,6 @@
 #include "intake.h"
 #include "segment.h"
 
-/* Longest time between the writing of a slot and its flush, and most bytes: a client waits with its window full. */
-#define TURN_COMMIT_MS	  200
-#define TURN_COMMIT_BYTES (2 * MIB)
-
 /* What the database says of a recording when it is opened. */
 struct turn_opening {
 	bool is_finished, is_copied;
@@ -72,7 +68,9 @@ struct turn {
 	bool opened, saved, discarded;
 	bool wants_fence; /* the recording is open on another node: ask segment_owner(), set is_fenced, turn again */
 	struct turn_opening opening;
-	uint64_t durable; /* offset in the recording */
+	uint64_t durable;			      /* offset in the recording */
+	struct segment_mark marks[SEGMENT_MARKS_MAX]; /* what becomes durable by the journal */
+	unsigned n_marks;
 	uint64_t written_bytes;
 	int64_t flush_us; /* what a flush took; 0: there was none */
 	int result;	  /* 0 or the class of the error that stopped the turn */
