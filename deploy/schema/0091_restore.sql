@@ -412,10 +412,10 @@ begin
 	end loop;
 end $$;
 
--- Opens the gate. p_without: spools that have not reported and need not. Refuses while recordings are left to bring into
+-- Opens the gate. p_without_silent: spools that have not reported need not. Refuses while recordings are left to bring into
 -- agreement, or a spool has not reported. Fences rise far above what the lost future may have given out, so that a process
 -- that lived on from it can change nothing; every due date is derived again by the janitor, and by the sweeps before that.
-create function rushes.restore_open(p_actor text, p_without uuid[], p_reason text) returns void
+create function rushes.restore_open(p_actor text, p_without_silent boolean, p_reason text) returns void
 	language plpgsql security definer
 	set search_path = rushes, pg_temp
 	as $$
@@ -429,8 +429,8 @@ begin
 		perform rushes.refuse('RU001', format('%s recordings are still to be brought into agreement with the ledger', v_left));
 	end if;
 	select string_agg(n.id::text, ', ' order by n.id) into v_silent from rushes.node n
-	where n.state <> 'retired' and n.inventory_at is null and n.id <> all (p_without);
-	if v_silent is not null then
+	where n.state <> 'retired' and n.inventory_at is null;
+	if v_silent is not null and not p_without_silent then
 		perform rushes.refuse('RU001', format('these spools have not reported: %s', v_silent));
 	end if;
 	perform rushes.restore_compare();
@@ -456,7 +456,7 @@ begin
 		is_synchronous = rushes.commits_wait();
 	update rushes.restore set opened_at = clock_timestamp(), opened_by = p_actor, reason = p_reason where id = v.id;
 	perform rushes.add_audit(p_actor, 'restore.open', null, null, jsonb_build_object('restore', v.id, 'reason', p_reason,
-		'without', p_without, 'findings', (
+		'without', v_silent, 'findings', (
 			select coalesce(jsonb_object_agg(f.what, f.n), '{}') from (
 				select what, count(*) as n from rushes.restore_finding where restore = v.id group by what) f)));
 end $$;
@@ -465,7 +465,7 @@ grant execute on function
 	rushes.restore_begin(text, text), rushes.restore_status(), rushes.restore_findings(integer), rushes.restore_target(bigint),
 	rushes.restore_fork(text, bigint, boolean, text), rushes.restore_skip(text, bigint, text, text),
 	rushes.restore_import(bigint, bytea, bytea, timestamptz, text, bytea, jsonb, boolean), rushes.restore_apply(integer),
-	rushes.restore_compare(), rushes.restore_open(text, uuid[], text)
+	rushes.restore_compare(), rushes.restore_open(text, boolean, text)
 	to rushes_ctl;
 grant execute on function rushes.restore_report(uuid, text, text, text, jsonb, boolean, boolean) to rushes_ingest, rushes_transcoder;
 

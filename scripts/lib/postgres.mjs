@@ -6,12 +6,12 @@ import path from "node:path";
 import { promisify } from "node:util";
 import { ownedFile, ownedFolder } from "./account.mjs";
 import { IDENTITIES, serviceOf } from "./identities.mjs";
-import { isRunning, logTail, startProcess, waitFor } from "./process.mjs";
+import { isRunning, logTail, startProcess, stopProcess, waitFor } from "./process.mjs";
 
 const run = promisify(execFile);
 const BIN = "/usr/lib/postgresql/15/bin";
 
-function configuration(dir, port, durable) {
+function configuration(dir, port, durable, archive) {
 	return `
 listen_addresses = '127.0.0.1'
 port = ${port}
@@ -33,7 +33,7 @@ log_statement = 'none'
 log_parameter_max_length_on_error = 0
 logging_collector = off
 fsync = ${durable ? "on" : "off"}
-`;
+${archive ? `archive_mode = on\narchive_command = 'cp %p ${dir}/archive/%f'\nrestore_command = 'cp ${dir}/archive/%f %p'\n` : ""}`;
 }
 
 /** Roles without any right of their own; the migrations grant what each needs. `migrate` owns the database. */
@@ -59,9 +59,12 @@ function bootstrapSql() {
 }
 
 export class Postgres {
-	/** `servers`: folder that the account owns; `instance`: where logs and pids go; `durable`: false in tests only. */
-	constructor({ instance, servers, account, certificates, port, durable }) {
-		Object.assign(this, { instance, account, certificates, port, durable, dir: path.join(servers, "postgres") });
+	/**
+	 * `servers`: folder that the account owns; `instance`: where logs and pids go; `durable`: false in tests only;
+	 * `archive`: keep the write-ahead log, for baseBackup() and recoverTo().
+	 */
+	constructor({ instance, servers, account, certificates, port, durable, archive }) {
+		Object.assign(this, { instance, account, certificates, port, durable, archive, dir: path.join(servers, "postgres") });
 	}
 
 	/** Makes the cluster's files. */
@@ -69,6 +72,7 @@ export class Postgres {
 		const { dir, account, certificates } = this;
 		ownedFolder(dir, account);
 		ownedFolder(path.join(dir, "socket"), account);
+		if (this.archive) ownedFolder(path.join(dir, "archive"), account);
 		const as = account ? { uid: account.uid, gid: account.gid } : {};
 		execFileSync(
 			`${BIN}/initdb`,
@@ -90,7 +94,7 @@ export class Postgres {
 		put("server.crt", fs.readFileSync(certificates.server.certificate));
 		put("server.key", fs.readFileSync(certificates.server.key));
 		put("ca.crt", fs.readFileSync(certificates.ca));
-		put("hba.conf", "local all postgres peer map=bootstrap\nhostssl rushes all 127.0.0.1/32 cert map=services\n");
+		put("hba.conf", "local all,replication postgres peer map=bootstrap\nhostssl rushes all 127.0.0.1/32 cert map=services\n");
 		const bootstrap = account
 			? ["root", account.name]
 			: [process.env.USER ?? execFileSync("id", ["-un"], { encoding: "utf8" }).trim()];
@@ -101,7 +105,7 @@ export class Postgres {
 				...Object.values(IDENTITIES).map(({ cn, role }) => `services ${cn} ${role}`),
 			].join("\n") + "\n",
 		);
-		fs.appendFileSync(path.join(dir, "data", "postgresql.conf"), configuration(dir, this.port, this.durable));
+		fs.appendFileSync(path.join(dir, "data", "postgresql.conf"), configuration(dir, this.port, this.durable, this.archive));
 	}
 
 	async start() {
@@ -127,6 +131,27 @@ export class Postgres {
 	/** libpq's connection string of the superuser, for the tests of modules. */
 	superuserConninfo() {
 		return `host=${path.join(this.dir, "socket")} port=${this.port} dbname=rushes user=postgres`;
+	}
+
+	/** A base backup of the running server into a folder beside its data. */
+	async baseBackup() {
+		const to = path.join(this.dir, "backup");
+		await run(`${BIN}/pg_basebackup`, ["-h", path.join(this.dir, "socket"), "-p", String(this.port), "-U", "postgres", "-D", to, "-c", "fast", "-X", "none", "--no-sync"]);
+	}
+
+	/** Ends the server, puts the base backup in the place of its data and recovers it up to a named restore point. */
+	async recoverTo(point) {
+		await this.psql("select pg_switch_wal()");
+		const data = path.join(this.dir, "data");
+		await stopProcess(this.instance, this.record, { signal: "SIGINT" });
+		fs.renameSync(data, path.join(this.dir, `data-before-${point}`));
+		fs.cpSync(path.join(this.dir, "backup"), data, { recursive: true });
+		fs.appendFileSync(path.join(data, "postgresql.conf"), `recovery_target_name = '${point}'\nrecovery_target_action = promote\n`);
+		fs.writeFileSync(path.join(data, "recovery.signal"), "");
+		fs.chmodSync(data, 0o700);
+		if (this.account) execFileSync("chown", ["-R", `${this.account.uid}:${this.account.gid}`, data]);
+		await this.start();
+		await waitFor("PostgreSQL has recovered", async () => (await this.psql("select pg_is_in_recovery()")).trim() === "f" || null);
 	}
 
 	/** Runs SQL as the superuser through the private socket. Returns psql's unaligned output. */

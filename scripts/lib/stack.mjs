@@ -81,6 +81,7 @@ export class Stack {
 	/**
 	 * `dir`: the instance's folder, which must hold nothing but logs. `ports`: by name, or none for free ones.
 	 * `storage`: folder of the `file` target. `build`: folder with bin/. `overrides`: {service: {RUSHES_*: value}}.
+	 * `archive`: PostgreSQL keeps its write-ahead log, for a recovery to a point in time.
 	 * `instances`: further nodes, such as `ingest-2`, which are started by name.
 	 */
 	constructor({
@@ -89,11 +90,12 @@ export class Stack {
 		storage,
 		build = path.join(ROOT, "build/gcc"),
 		durable = true,
+		archive = false,
 		logLevel = "info",
 		overrides = {},
 		instances = [],
 	}) {
-		Object.assign(this, { dir, fixedPorts: ports, build, durable, logLevel, overrides, instances, root: ROOT });
+		Object.assign(this, { dir, fixedPorts: ports, build, durable, archive, logLevel, overrides, instances, root: ROOT });
 		this.storage = storage ?? path.join(dir, "storage");
 		this.services = {};
 	}
@@ -141,7 +143,7 @@ export class Stack {
 		this.account = serverAccount();
 		const servers = makeServerFolder(this.dir, this.account);
 		const common = { instance: this.dir, servers, account: this.account, certificates: this.certificates };
-		this.postgres = new Postgres({ ...common, port: this.ports.postgres, durable: this.durable });
+		this.postgres = new Postgres({ ...common, port: this.ports.postgres, durable: this.durable, archive: this.archive });
 		this.nats = new Nats({ ...common, port: this.ports.nats });
 		this.redis = new Redis({ ...common, port: this.ports.redis });
 		this.postgres.create();

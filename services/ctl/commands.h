@@ -15,6 +15,7 @@ extern const struct command link_commands[];
 extern const struct command migrate_commands[];
 extern const struct command node_commands[];
 extern const struct command recording_commands[];
+extern const struct command restore_commands[];
 extern const struct command retention_commands[];
 extern const struct command target_commands[];
 

@@ -3,6 +3,7 @@
 #include "base/clock.h"
 #include "base/hex.h"
 #include "domain/ledger.h"
+#include "domain/ledger_object.h"
 
 #include <inttypes.h>
 #include <stdarg.h>
@@ -26,21 +27,6 @@ struct verifier {
 	int64_t latest_us;	   /* latest time of an entry so far */
 	uint64_t batches, entries, unsealed, last_here, last_there;
 };
-
-/* A batch as the target has it. `lines` point into `object`. */
-struct kept_batch {
-	struct buffer object;
-	struct ledger_head head;
-	char **lines;
-	size_t n;
-	bool is_there, is_sound; /* sound: a signed head, and the lines give its root */
-};
-
-static void kept_done(struct kept_batch *k)
-{
-	buffer_done(&k->object);
-	free(k->lines);
-}
 
 /* `entry` 0: none. One finding for an entry of a batch: the first is the nearest to the cause. */
 static void find(struct verifier *v, const char *what, uint64_t batch, int64_t entry, const char *fmt, ...)
@@ -164,47 +150,18 @@ static void check_head(struct verifier *v, const struct ledger_head *h)
 	v->knows_head = v->knows_head || (v->known_head && strcasecmp(text, v->known_head) == 0);
 }
 
-/* Cuts the object into lines and judges it by itself. */
-static int read_kept(struct verifier *v, uint64_t batch, struct kept_batch *k, struct error *e)
+static int read_kept(struct verifier *v, uint64_t batch, struct ledger_object *k, struct error *e)
 {
-	struct merkle tree = {0};
-	merkle_hash leaf, root;
-	struct error why = {0};
-	int r = ledger_target_get(v->target, batch, &k->object, &why);
-	k->is_there = r == 0;
-	if (r == ERR_NOTFOUND)
-		return 0;
-	if (r < 0)
-		return error_set(e, r, "%s", why.text);
-	k->lines = calloc(LEDGER_BATCH_LEAVES_MAX + 2, sizeof(*k->lines));
-	if (!k->lines)
-		return error_nomem(e);
-	char *save = NULL;
-	size_t bytes = 0;
-	for (char *line = strtok_r(k->object.data, "\n", &save); line && k->n < LEDGER_BATCH_LEAVES_MAX + 2;
-	     line = strtok_r(NULL, "\n", &save)) {
-		k->lines[k->n++] = line;
-		bytes += strlen(line) + 1;
-	}
-	for (size_t i = 2; i < k->n; i++) {
-		merkle_leaf(k->lines[i], strlen(k->lines[i]), leaf);
-		merkle_add(&tree, leaf);
-	}
-	merkle_root(&tree, root);
-	k->is_sound = k->n > 2 && bytes == k->object.size && ledger_head_parse(k->lines[0], &k->head, &why) == 0 &&
-		      strlen(k->lines[1]) == 2 * (size_t)ED25519_SIGNATURE_BYTES &&
-		      hex_decode(k->lines[1], k->head.signature, sizeof(k->head.signature)) && k->head.batch == batch &&
-		      ledger_head_verify(&k->head, v->keys, &why) == 0 && tree.leaves == k->head.leaves &&
-		      memcmp(root, k->head.root, sizeof(root)) == 0;
-	if (!k->is_sound)
+	int r = ledger_object_read(v->target, batch, v->keys, k, e);
+	if (r == 0 && k->is_there && !k->is_sound)
 		find(v, "target-changed", batch, 0,
 		     "the ledger target's file of batch %" PRIu64 " is not what was signed%s%s", batch,
-		     why.code ? ": " : "", why.text);
-	return 0;
+		     k->why.code ? ": " : "", k->why.text);
+	return r;
 }
 
 /* The rows of a batch against its sound file: which of them differ, and how. */
-static void compare_entries(struct verifier *v, uint64_t batch, const struct kept_batch *k, const json_t *entries)
+static void compare_entries(struct verifier *v, uint64_t batch, const struct ledger_object *k, const json_t *entries)
 {
 	size_t i = 0;
 	json_t *entry = NULL, *places = json_object();
@@ -233,7 +190,7 @@ static void compare_entries(struct verifier *v, uint64_t batch, const struct kep
 	json_decref(places);
 }
 
-static void compare_heads(struct verifier *v, const struct ledger_head *here, const struct kept_batch *k)
+static void compare_heads(struct verifier *v, const struct ledger_head *here, const struct ledger_object *k)
 {
 	char text[LEDGER_HEAD_TEXT_BYTES], kept[LEDGER_HEAD_TEXT_BYTES];
 	ledger_head_text(here, text);
@@ -244,7 +201,7 @@ static void compare_heads(struct verifier *v, const struct ledger_head *here, co
 }
 
 /* Without its row: what is known comes from the target. */
-static void tell_missing_batch(struct verifier *v, uint64_t batch, const struct kept_batch *k)
+static void tell_missing_batch(struct verifier *v, uint64_t batch, const struct ledger_object *k)
 {
 	const char *what = batch > v->last_here ? "cut-off" : "removed";
 	if (!k->is_sound) {
@@ -260,7 +217,7 @@ static void tell_missing_batch(struct verifier *v, uint64_t batch, const struct 
 
 static int check_batch(struct verifier *v, uint64_t batch, struct error *e)
 {
-	_cleanup_(kept_done) struct kept_batch k = {0};
+	_cleanup_(ledger_object_done) struct ledger_object k = {0};
 	struct ledger_batch b = {0};
 	struct error missing = {0};
 	json_t *entries = NULL;

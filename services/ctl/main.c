@@ -23,6 +23,7 @@ static const struct noun nouns[] = {
     {"node", "Spools and their beats", node_commands},
     {"retention", "The rules by which copies go", retention_commands},
     {"ledger", "What was decided and what is gone", ledger_commands},
+    {"restore", "The gate of a restored database", restore_commands},
     {"audit", "Who did what", audit_commands},
     {0},
 };
