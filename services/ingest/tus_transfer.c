@@ -327,6 +327,10 @@ static const char *read_length(struct transfer *t, struct error *e)
 	const char *length = http_request_header(t->q.r, "upload-length");
 	const char *deferred = http_request_header(t->q.r, "upload-defer-length");
 	bool is_new = t->q.action == TUS_CREATE;
+	/* parts of an upload would each become a recording */
+	(void)error_set(e, ERR_REJECT, "concatenation is not offered");
+	if (http_request_header(t->q.r, "upload-concat"))
+		return "bad-request";
 	(void)error_set(e, ERR_REJECT, "a creation has either Upload-Length or Upload-Defer-Length: 1");
 	if (deferred && (!is_new || length || strcmp(deferred, "1") != 0))
 		return "bad-request";

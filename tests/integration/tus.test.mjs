@@ -158,6 +158,7 @@ describe("tus", () => {
 				[undefined, { "upload-defer-length": "2" }, 400, "bad-request"],
 				[0, {}, 400, "empty"],
 				["1000000000000000", {}, 413, "too-large"],
+				[5, { "upload-concat": "partial" }, 400, "bad-request"],
 				[5, { "upload-metadata": "name !!!" }, 400, "bad-request"],
 				[5, { "upload-metadata": "a YQ==,a Yg==" }, 400, "bad-request"],
 				[5, { "upload-metadata": ",a YQ==" }, 400, "bad-request"],
