@@ -322,10 +322,10 @@ begin
 	return query select 'queued'::text, v_now + v_wait;
 end $$;
 
--- How long a copy job that a follower had to leave is not followed again.
-create function rushes.early_wait() returns interval
+-- How long a copy job that a follower had to leave is not followed again: 10 s at first, at most five minutes.
+create function rushes.early_wait(p_spared integer) returns interval
 	language sql immutable
-	as $$ select interval '10 s' $$;
+	as $$ select interval '10 s' * least(2 ^ least(p_spared, 8), 30) $$;
 
 -- The attempt failed. p_class: error class in words; p_never: complete and intact input that can never work.
 create function rushes.job_failed(p_job uuid, p_attempt integer, p_class text, p_error text, p_never boolean)
@@ -339,7 +339,7 @@ declare
 begin
 	-- a follower that leaves before there is anything to copy has not failed
 	if v_job.next_attempt_at = 'infinity' then
-		perform rushes.job_spared_locked(v_job, 'handed-back', left(p_error, 2000), rushes.early_wait());
+		perform rushes.job_spared_locked(v_job, 'handed-back', left(p_error, 2000), rushes.early_wait(v_job.spared));
 		return query select 'queued'::text, v_job.next_attempt_at;
 		return;
 	end if;
@@ -487,9 +487,9 @@ begin
 	if found then
 		select state into v_state from rushes.recording where id = v_recording for update;
 		update rushes.job set failures = 0, next_attempt_at = rushes.rushes_now()
-		where id = p_job and state <> 'running' returning id into v_new;
+		where id = p_job and state <> 'running' and next_attempt_at < 'infinity' returning id into v_new;
 		if v_new is null then
-			perform rushes.refuse('RU001', format('job %s is running', p_job));
+			perform rushes.refuse('RU001', format('job %s is running, or its recording is still open', p_job));
 		end if;
 	else
 		select * into v_done from rushes.job_done where id = p_job and state = 'failed'

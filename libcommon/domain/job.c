@@ -42,19 +42,25 @@ int job_claim(struct db_pool *p, const struct job_claim *c, struct job *ret, str
 {
 	static const struct db_statement st = {
 	    "job_claim",
-	    "SELECT id, account, recording, node, attempt, trace FROM"
-	    " rushes.job_claim($1::uuid, $2, $3, $4, $5::uuid, $6::bigint * interval '1 ms')",
-	    6};
+	    "SELECT id, account, recording, node, attempt, trace, next_attempt_at = 'infinity' FROM"
+	    " rushes.job_claim($1::uuid, $2, $3, $4, $5::uuid, $6::bigint * interval '1 ms', $7::boolean, $8::boolean)",
+	    8};
 	char hint[UUID_TEXT_BYTES], node[UUID_TEXT_BYTES], lease[DB_INT_BYTES];
-	const char *params[] = {optional_uuid(c->hint, hint), job_kind_to_string(c->kind),     c->region, c->worker,
-				optional_uuid(c->node, node), db_param_int(c->lease_ms, lease)};
+	const char *params[] = {optional_uuid(c->hint, hint),
+				job_kind_to_string(c->kind),
+				c->region,
+				c->worker,
+				optional_uuid(c->node, node),
+				db_param_int(c->lease_ms, lease),
+				db_param_bool(c->due),
+				db_param_bool(c->early)};
 	_cleanup_(db_result_freep) struct db_result *rows = NULL;
 	int r = db_run(p, &st, params, &rows, e);
 	if (r < 0)
 		return r;
 	if (db_rows(rows) == 0)
 		return error_set(e, ERR_NOTFOUND, "no job is due");
-	*ret = (struct job){.kind = c->kind, .attempt = (unsigned)db_int(rows, 0, 4)};
+	*ret = (struct job){.kind = c->kind, .attempt = (unsigned)db_int(rows, 0, 4), .is_early = db_bool(rows, 0, 6)};
 	bool complete =
 	    db_uuid(rows, 0, 0, &ret->id) && db_uuid(rows, 0, 1, &ret->account) && db_uuid(rows, 0, 2, &ret->recording);
 	assert(complete);
@@ -241,6 +247,13 @@ size_t job_message(enum job_kind k, const struct job_due *due, char ret[JOB_MESS
 			 id, job_kind_to_string(k), due->attempt, due->publication);
 	assert(n > 0 && n < JOB_MESSAGE_BYTES);
 	return (size_t)n;
+}
+
+void job_early_message_id(const struct uuid *job, unsigned segment, char ret[JOB_MESSAGE_ID_BYTES])
+{
+	char id[UUID_TEXT_BYTES];
+	uuid_format(job, id);
+	(void)snprintf(ret, JOB_MESSAGE_ID_BYTES, "%s.early.%u", id, segment);
 }
 
 void job_message_id(const struct job_due *due, char ret[JOB_MESSAGE_ID_BYTES])

@@ -30,8 +30,11 @@ struct job {
 	struct uuid node; /* where the bytes bind it, or zero */
 	enum job_kind kind;
 	unsigned attempt; /* from 1; with id the fence of every write */
+	/* a copy job that was claimed while its recording is still open: leaving it costs no attempt */
+	bool is_early;
 	struct trace trace;
 	_Atomic enum job_stop stop; /* set by the beat and the drain */
+	_Atomic bool is_stopping;   /* it is not JOB_GO_ON: for waits that look at a flag */
 };
 
 /* Whether the handler should end: at every turn of its loops, at least once a second. Any thread. */
@@ -55,6 +58,8 @@ struct job_claim {
 	const char *worker;	 /* "<service>/<name>#<process>", the first two as in the certificate's identity */
 	const struct uuid *node; /* the own spool, for kinds that are bound to it; may be NULL */
 	int64_t lease_ms;
+	bool due;   /* jobs that are due */
+	bool early; /* copy jobs of recordings that are still open, when none is */
 };
 
 /* Fills *ret with what was claimed, committed when this returned 0. ERR_NOTFOUND: nothing is due. */
@@ -128,6 +133,9 @@ size_t job_message(enum job_kind k, const struct job_due *due, char ret[JOB_MESS
 
 /* "<job>.<attempt>.<publication>". */
 void job_message_id(const struct job_due *due, char ret[JOB_MESSAGE_ID_BYTES]);
+
+/* "<job>.early.<segment>": a hint at a copy job whose recording is still open. */
+void job_early_message_id(const struct uuid *job, unsigned segment, char ret[JOB_MESSAGE_ID_BYTES]);
 
 /* The job that a message names. ERR_REJECT on anything that is no such message of this kind. */
 int job_message_parse(const char *text, size_t n, enum job_kind k, struct uuid *ret, struct error *e) _must_check_;

@@ -1,5 +1,7 @@
 #include "node/serve.h"
 
+#include "node/follow.h"
+
 #include <fcntl.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -9,6 +11,8 @@
 
 /* Longest attempt number as text. */
 #define ATTEMPT_DIGITS_MAX 9
+/* Longest offset as text: above the largest file. */
+#define OFFSET_DIGITS_MAX 18
 
 #define FENCE_BYTES_MAX 1024
 
@@ -18,6 +22,7 @@ struct serve {
 	struct db_pool *db;
 	struct spool *spool;
 	struct metric *served;
+	struct followers *followers; /* NULL: nothing may be followed */
 	http_handler *fence;
 	void *fence_arg;
 };
@@ -31,6 +36,9 @@ struct lookup {
 	char job[UUID_TEXT_BYTES];
 	char attempt[ATTEMPT_DIGITS_MAX + 1];
 	char peer[PEER_BYTES];
+	bool follows;
+	uint64_t from;	 /* of a follower */
+	bool is_growing; /* its row is still open */
 	int fd;
 	uint64_t size;
 	int result;
@@ -40,12 +48,15 @@ struct lookup {
 static int check_right(struct lookup *l)
 {
 	static const struct db_statement st = {
-	    "serve_check", "SELECT location FROM rushes.serve_check($1::uuid, $2::uuid, $3, $4::uuid, $5::integer)", 5};
+	    "serve_check",
+	    "SELECT bytes IS NULL FROM rushes.serve_check($1::uuid, $2::uuid, $3, $4::uuid, $5::integer)", 5};
 	const char *params[] = {spool_node_text(l->serve->spool), l->copy_text, l->peer, l->job, l->attempt};
 	_cleanup_(db_result_freep) struct db_result *rows = NULL;
 	int r = db_run(l->serve->db, &st, params, &rows, &l->error);
 	if (r == 0 && db_rows(rows) != 1)
 		r = error_set(&l->error, ERR_DENIED, "no right to copy %s", l->copy_text);
+	if (r == 0)
+		l->is_growing = db_bool(rows, 0, 0);
 	return r;
 }
 
@@ -85,13 +96,32 @@ static void answer_file(struct lookup *l)
 				length);
 }
 
+/* To a follower: the file as it grows, or what is left of one that is whole. */
+static void answer_follower(struct lookup *l)
+{
+	struct serve *s = l->serve;
+	int r = ERR_NOTFOUND;
+	if (s->followers && l->is_growing)
+		r = follow_answer(s->followers, l->request, &l->copy, &l->fd, l->from);
+	if (r == ERR_NOTFOUND && !l->is_growing && l->from <= l->size)
+		(void)http_respond_file(l->request, s->pool, TAKE_FD(l->fd), 200, "application/octet-stream", l->from,
+					l->size - l->from);
+	else if (r == ERR_NOTFOUND && !l->is_growing)
+		(void)http_respond_problem(l->request, 416, "range", "the file has %llu bytes",
+					   (unsigned long long)l->size);
+	else if (r < 0)
+		(void)http_respond_problem(l->request, 503, "busy", "the file is neither whole nor being written now");
+}
+
 /* Back on the loop. */
 static void answer(void *arg)
 {
 	struct lookup *l = arg;
 	const char *outcome = l->result == 0 ? "served" : error_code_to_string(l->result);
-	metric_count(l->serve->served, outcome);
-	if (l->result == 0)
+	metric_count(l->serve->served, l->result == 0 && l->follows ? "followed" : outcome);
+	if (l->result == 0 && l->follows)
+		answer_follower(l);
+	else if (l->result == 0)
 		answer_file(l);
 	else if (l->result == ERR_CANCELLED)
 		(void)http_respond_problem(l->request, 410, "gone", "%s", l->error.text);
@@ -100,6 +130,18 @@ static void answer(void *arg)
 	closep(&l->fd);
 	http_request_unref(l->request);
 	free(l);
+}
+
+/* Rushes-Follow: the offset of the first byte that is wanted. */
+static bool read_follow(struct http_request *r, struct lookup *l)
+{
+	const char *text = http_request_header(r, "Rushes-Follow");
+	if (!text)
+		return true;
+	size_t n = strspn(text, "0123456789");
+	l->follows = true;
+	l->from = strtoull(text, NULL, 10);
+	return n > 0 && n <= OFFSET_DIGITS_MAX && text[n] == '\0';
 }
 
 static bool read_headers(struct http_request *r, struct lookup *l)
@@ -116,7 +158,7 @@ static bool read_headers(struct http_request *r, struct lookup *l)
 	uuid_format(&l->copy, l->copy_text);
 	uuid_format(&job, l->job);
 	(void)snprintf(l->attempt, sizeof(l->attempt), "%s", attempt);
-	return true;
+	return read_follow(r, l);
 }
 
 static bool is_peer(const struct serve *s, struct http_request *r)
@@ -191,7 +233,13 @@ int serve_new(const struct serve_options *o, struct serve **ret, struct error *e
 	    metrics_counter(o->metrics, "rushes_peer_requests_total", "Requests of peers for sealed copies.", labels);
 	struct http_server_options options = {
 	    .address = o->listen, .tls = o->tls, .routes = routes, .arg = s, .metrics = o->metrics, .name = "peer"};
-	int r = http_server_new(o->loop, &options, &s->server, e);
+	const struct followers_options followers = {.loop = o->loop,
+						    .pool = o->pool,
+						    .growing = o->growing,
+						    .metrics = o->metrics};
+	int r = o->growing ? followers_new(&followers, &s->followers, e) : 0;
+	if (r == 0)
+		r = http_server_new(o->loop, &options, &s->server, e);
 	if (r < 0)
 		return error_wrap(e, "cannot serve peers");
 	*ret = TAKE_PTR(s);
@@ -208,6 +256,7 @@ void serve_free(struct serve *s)
 	if (!s)
 		return;
 	http_server_free(s->server);
+	followers_free(s->followers);
 	free(s);
 }
 

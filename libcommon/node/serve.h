@@ -1,5 +1,6 @@
-/* The peers' endpoint of a spool: GET /spool/v1/copies/<copy> with the headers Rushes-Job and Rushes-Attempt answers
- * the sealed file as it lies (DESIGN section 4, "Spool peers"). The peer's certificate names it; the database decides
+/* The peers' endpoint of a spool (proto/peers.md): GET /spool/v1/copies/<copy> with the headers Rushes-Job and
+ * Rushes-Attempt answers the sealed file as it lies (DESIGN section 4, "Spool peers"); with Rushes-Follow also one that
+ * is still being written. The peer's certificate names it; the database decides
  * whether that peer runs that attempt of a job that needs the copy, and that the recording is not going. The server
  * holds no key. Answers: 200 or 206 (Range), 400, 403, 404, 410 when it is being deleted, 503 while the database is
  * away. */
@@ -7,6 +8,7 @@
 #define RUSHES_NODE_SERVE_H
 
 #include "net/http.h"
+#include "node/growing.h"
 #include "node/spool.h"
 #include "store/db.h"
 
@@ -17,7 +19,8 @@ struct serve_options {
 	struct spool *spool;
 	struct tls_context *tls; /* with an authority: peers must show a certificate */
 	struct metrics *metrics;
-	const char *listen; /* address:port */
+	const char *listen;	 /* address:port */
+	struct growing *growing; /* files that the process is writing; NULL: none may be followed */
 	/* POST /spool/v1/fence of peers of the region, with a collected body; NULL: there is no such request. */
 	http_handler *fence;
 	void *fence_arg;

@@ -27,6 +27,7 @@ static void set_stop(struct job *j, enum job_stop to)
 {
 	if (j->stop < to)
 		j->stop = to;
+	j->is_stopping = j->stop != JOB_GO_ON;
 }
 
 /* What was not beaten is not ours any more. Under lock. */
@@ -203,6 +204,15 @@ int worker_add(struct worker *w, const struct worker_kind *k, struct error *e)
 	return r;
 }
 
+/* Whoever follows what is still being received may have long to go. Under lock. */
+static void hand_back_early(struct worker *w)
+{
+	struct worker_line *line = w->lines[JOB_COPY];
+	for (unsigned i = 0; line && i < line->kind.slots; i++)
+		if (line->slots[i].is_running && line->slots[i].job.is_early)
+			set_stop(&line->slots[i].job, JOB_HAND_BACK);
+}
+
 /* Takes no more: waiting hints go back to the broker. Under lock. */
 static void stop_taking(struct worker *w)
 {
@@ -223,6 +233,7 @@ void worker_drain(struct worker *w, loop_function *done, void *arg)
 	(void)pthread_mutex_lock(&w->lock);
 	w->phase = MAX(w->phase, WORKER_DRAINING);
 	stop_taking(w);
+	hand_back_early(w);
 	if (w->busy == 0) {
 		loop_post(w->loop, done, arg);
 	} else {
@@ -283,19 +294,35 @@ void worker_free(struct worker *w)
 	free(w);
 }
 
+static void post_hint(struct bus *bus, const char *region, enum job_kind kind, const struct uuid *node,
+		      const struct job_due *due, const char *id, const struct trace *trace)
+{
+	char subject[BUS_SUBJECT_BYTES], body[JOB_MESSAGE_BYTES];
+	job_subject(kind, region, node, subject, sizeof(subject));
+	struct bus_message m = {.stream = BUS_STREAM_JOBS, .subject = subject, .id = id, .trace = trace, .body = body};
+	m.body_bytes = job_message(kind, due, body);
+	(void)bus_post(bus, &m);
+}
+
 void worker_hint(struct bus *bus, const char *region, enum job_kind kind, const struct uuid *node,
 		 const struct uuid *job, const struct trace *trace)
 {
-	if (!bus)
-		return;
-	char subject[BUS_SUBJECT_BYTES], id[JOB_MESSAGE_ID_BYTES], body[JOB_MESSAGE_BYTES];
+	char id[JOB_MESSAGE_ID_BYTES];
 	/* publication 0: the publisher counts from 1 */
 	struct job_due due = {.job = *job};
-	job_subject(kind, region, node, subject, sizeof(subject));
 	job_message_id(&due, id);
-	struct bus_message m = {.stream = BUS_STREAM_JOBS, .subject = subject, .id = id, .trace = trace, .body = body};
-	m.body_bytes = job_message(kind, &due, body);
-	(void)bus_post(bus, &m);
+	if (bus)
+		post_hint(bus, region, kind, node, &due, id, trace);
+}
+
+void worker_hint_early(struct bus *bus, const char *region, const struct uuid *job, unsigned segment,
+		       const struct trace *trace)
+{
+	char id[JOB_MESSAGE_ID_BYTES];
+	struct job_due due = {.job = *job};
+	job_early_message_id(job, segment, id);
+	if (bus)
+		post_hint(bus, region, JOB_COPY, NULL, &due, id, trace);
 }
 
 void worker_hint_rows(struct bus *bus, const char *region, const struct db_result *rows, const struct trace *trace)

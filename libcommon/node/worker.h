@@ -51,6 +51,9 @@ struct worker_kind {
 	/* Asked on a slot's thread before each claim: false leaves the work to others and is asked again after some
 	 * seconds (a spool without room, enough prefetched). NULL: always. */
 	bool (*may_take)(void *state);
+	/* The same for copy jobs whose recordings are still open (job.is_early). A drain asks for these back at once.
+	 * NULL: never. */
+	bool (*may_take_early)(void *state);
 	void *state;
 };
 
@@ -85,6 +88,10 @@ DEFINE_CLEANUP(struct worker, worker_free)
  * publisher's sweep. Any thread. `bus` NULL does nothing. */
 void worker_hint(struct bus *bus, const char *region, enum job_kind kind, const struct uuid *node,
 		 const struct uuid *job, const struct trace *trace);
+
+/* The same when a segment of a recording was opened: its copy job may be claimed early, by whoever follows. */
+void worker_hint_early(struct bus *bus, const char *region, const struct uuid *job, unsigned segment,
+		       const struct trace *trace);
 
 /* The same for the rows (job, kind, node) that a step's function returned. */
 void worker_hint_rows(struct bus *bus, const char *region, const struct db_result *rows, const struct trace *trace);

@@ -85,7 +85,8 @@ static bool read_hint(struct worker_line *line, struct bus_delivery *d, struct u
 	return false;
 }
 
-static int claim(struct worker_line *line, const struct uuid *hint, struct job *ret, struct error *e)
+static int claim(struct worker_line *line, const struct uuid *hint, bool due, bool early, struct job *ret,
+		 struct error *e)
 {
 	struct worker *w = line->worker;
 	struct job_claim c = {.hint = hint,
@@ -93,7 +94,9 @@ static int claim(struct worker_line *line, const struct uuid *hint, struct job *
 			      .region = w->region,
 			      .worker = w->name,
 			      .node = &w->node,
-			      .lease_ms = WORKER_LEASE_MS};
+			      .lease_ms = WORKER_LEASE_MS,
+			      .due = due,
+			      .early = early};
 	return job_claim(w->db, &c, ret, e);
 }
 
@@ -104,14 +107,20 @@ static bool take(struct worker_line *line, struct bus_delivery *d, struct job *r
 	struct error e = {0};
 	if (d && !read_hint(line, d, &hinted))
 		return false;
-	if (line->kind.may_take && !line->kind.may_take(line->kind.state)) {
+	bool due = !line->kind.may_take || line->kind.may_take(line->kind.state);
+	bool early = line->kind.may_take_early && line->kind.may_take_early(line->kind.state);
+	if (!due && !early) {
 		if (d)
 			bus_delivery_return(d, HELD_BACK_MS);
 		pause_line(line);
 		return false;
 	}
-	int r = claim(line, d ? &hinted : NULL, ret, &e);
-	if (d && (r == 0 || r == ERR_NOTFOUND))
+	int r = claim(line, d ? &hinted : NULL, due, early, ret, &e);
+	bool is_hinted = r == 0 && d && uuid_equal(&hinted, &ret->id);
+	/* the job may be due, and this process may only not take it now */
+	if (d && !due && !is_hinted)
+		bus_delivery_return(d, HELD_BACK_MS);
+	else if (d && (r == 0 || r == ERR_NOTFOUND))
 		bus_delivery_ack(d);
 	else if (d)
 		bus_delivery_return(d, RETURN_MS);
@@ -120,10 +129,9 @@ static bool take(struct worker_line *line, struct bus_delivery *d, struct job *r
 		pause_line(line);
 	}
 	(void)pthread_mutex_lock(&line->worker->lock);
-	bool by_hint = r == 0 && d && uuid_equal(&hinted, &ret->id);
-	line->stats.claimed_by_hint += by_hint;
-	line->stats.claimed_by_poll += r == 0 && !by_hint;
-	line->stats.hints_stale += d && !by_hint;
+	line->stats.claimed_by_hint += is_hinted;
+	line->stats.claimed_by_poll += r == 0 && !is_hinted;
+	line->stats.hints_stale += d && !is_hinted;
 	(void)pthread_mutex_unlock(&line->worker->lock);
 	return r == 0;
 }
@@ -198,8 +206,11 @@ static void work(struct worker_slot *s, const struct job *claimed)
 	s->job.node = claimed->node;
 	s->job.kind = claimed->kind;
 	s->job.attempt = claimed->attempt;
+	s->job.is_early = claimed->is_early;
 	s->job.trace = claimed->trace;
-	s->job.stop = w->phase == WORKER_ENDING ? JOB_HAND_BACK : JOB_GO_ON;
+	bool is_late = w->phase == WORKER_ENDING || (claimed->is_early && w->phase == WORKER_DRAINING);
+	s->job.stop = is_late ? JOB_HAND_BACK : JOB_GO_ON;
+	s->job.is_stopping = is_late;
 	s->since_us = clock_monotonic_us();
 	s->is_running = true;
 	line->stats.running++;

@@ -133,6 +133,12 @@ int sealed_decoder_finish(struct sealed_decoder *d, struct error *e)
 	return r;
 }
 
+uint64_t sealed_decoder_rewind(struct sealed_decoder *d)
+{
+	d->held = 0;
+	return d->codec ? sealed_slot_offset(d->number) : 0;
+}
+
 const struct sealed_header *sealed_decoder_header(const struct sealed_decoder *d)
 {
 	return d->codec ? &d->header : NULL;

@@ -105,6 +105,10 @@ int sealed_decoder_feed(struct sealed_decoder *d, const void *data, size_t n, st
 /* All bytes were fed: opens the final slot. ERR_CORRUPT when it is missing: the stream was truncated. */
 int sealed_decoder_finish(struct sealed_decoder *d, struct error *e) _must_check_;
 
+/* The stream broke off and comes again from a place of the decoder's choice: drops the part of a slot that it holds,
+ * and tells the offset in the sealed file from which it wants to be fed on. */
+uint64_t sealed_decoder_rewind(struct sealed_decoder *d);
+
 const struct sealed_header *sealed_decoder_header(const struct sealed_decoder *d); /* NULL until it was read */
 uint64_t sealed_decoder_size(const struct sealed_decoder *d);			   /* plaintext bytes given out */
 

@@ -189,7 +189,9 @@ static int open_intakes(struct ingest *g, struct error *e)
 					  .reserve_bytes = g->config->spool_reserve_bytes,
 					  .metrics = platform_metrics(p)};
 	const struct http_client_options peers = {.tls = g->peer_client};
-	int r = room_new(&room, &g->room, e);
+	int r = growing_new(platform_loop(p), &g->host.growing, e);
+	if (r == 0)
+		r = room_new(&room, &g->room, e);
 	if (r < 0)
 		return r;
 	g->host.room = g->room;
@@ -252,6 +254,7 @@ static int open_listeners(struct ingest *g, struct error *e)
 					    .tls = g->peer_tls,
 					    .metrics = platform_metrics(p),
 					    .listen = g->config->peer_listen,
+					    .growing = g->host.growing,
 					    .fence = fence_handle,
 					    .fence_arg = g->fences};
 	const struct http_server_options front = {.address = g->config->listen,
@@ -409,6 +412,7 @@ void ingest_stop(void *state)
 	fences_free(g->fences);
 	journal_free(g->host.journal);
 	closep(&g->journal_fd);
+	growing_free(g->host.growing);
 	platform_stop(g->platform);
 	gate_free(g->gate);
 	slab_free(g->chunks);

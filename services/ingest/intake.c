@@ -410,10 +410,20 @@ static void set_flush_timer(struct intake *i)
 		loop_timer_set(i->flush_timer, MAX(1, SEGMENT_COMMIT_MS - (clock_monotonic_us() - since) / 1000));
 }
 
+/* A transcoder may begin to copy before the take is saved. */
+static void hint_follower(struct intake *i)
+{
+	struct uuid job;
+	int64_t number;
+	if (segment_was_opened(i->turn.segment, &job, &number))
+		worker_hint_early(i->set->o.bus, i->set->o.region, &job, (unsigned)number, &i->trace);
+}
+
 static void turn_done(void *arg)
 {
 	struct intake *i = arg;
 	i->running = false;
+	hint_follower(i);
 	i->busy++;
 	metric_add(i->set->bytes, (double)i->turn.written_bytes);
 	if (i->turn.flush_us > 0)

@@ -33,6 +33,9 @@ static void acknowledge(struct intake *i, uint64_t offset)
 	if (offset <= i->acked)
 		return;
 	i->acked = offset;
+	/* a running turn tells by itself */
+	if (!i->running)
+		segment_tell_followers(i->turn.segment);
 	if (i->attached && i->callbacks.on_ack)
 		i->callbacks.on_ack(i->arg, offset);
 }

@@ -34,6 +34,7 @@ static void close_file(struct segment *s, bool is_needed)
 		journal_stream_end(TAKE_PTR(s->stream));
 	if (s->fd >= 0)
 		(void)close(TAKE_FD(s->fd));
+	growing_end(TAKE_PTR(s->growing), false, 0);
 	if (s->is_listed)
 		live_copies_remove(s->host->live, &s->copy);
 	s->is_listed = false;
@@ -176,8 +177,32 @@ int segment_begin(struct segment *s, struct error *e)
 		return r;
 	}
 	s->is_open = true;
+	s->is_new = true;
 	s->segments++;
+	/* what its row may drop is not followed */
+	struct error ignored = {0};
+	if (!s->is_provisional)
+		(void)!growing_add(s->host->growing, &s->copy, &s->growing, &ignored);
+	segment_tell_followers(s);
 	return 0;
+}
+
+void segment_tell_followers(struct segment *s)
+{
+	if (!s->growing)
+		return;
+	/* full slots that stand in the file, and whose bytes are durable there or in the journal */
+	uint64_t bytes = MIN(sealed_appender_written(s->appender), segment_durable(s) - s->start);
+	growing_reach(s->growing, SEALED_HEADER_BYTES + bytes / SEALED_SLOT_PAYLOAD * SEALED_SLOT_BYTES);
+}
+
+bool segment_was_opened(struct segment *s, struct uuid *ret_job, int64_t *ret_number)
+{
+	bool is_new = s->is_new;
+	s->is_new = false;
+	*ret_job = s->job;
+	*ret_number = s->number;
+	return is_new;
 }
 
 int segment_disk_failed(struct segment *s, int r)
@@ -221,6 +246,7 @@ int segment_end(struct segment *s, struct error *e)
 	if (r < 0)
 		return r;
 	if (counted == facts.bytes) {
+		growing_end(TAKE_PTR(s->growing), true, sealed_file_size(counted));
 		s->crc = crc32_join(s->crc, facts.crc32, facts.bytes);
 		s->crc_bytes += facts.bytes;
 	} else {

@@ -5,6 +5,7 @@
 
 #include "crypto/keyring.h"
 #include "live_copies.h"
+#include "node/growing.h"
 #include "node/spool.h"
 #include "room.h"
 #include "segment_rows.h"
@@ -24,6 +25,7 @@ struct segment_host {
 	struct live_copies *live; /* copies of open segments */
 	pthread_mutex_t salvage;  /* one thread at a time writes what the journal has into files */
 	struct journal *journal;  /* NULL: full slots become durable, each segment by its own flush */
+	struct growing *growing;  /* their files, for peers that follow them */
 };
 
 /* Longest time from the writing of bytes to their flush, and most of them: a client waits with its window full. What
@@ -83,6 +85,12 @@ int segment_end(struct segment *s, struct error *e) _must_check_;
  * fails, segment_leave() leaves it to the recovery. Nothing else but segment_free() may then be called. */
 bool segment_is_broken(const struct segment *s);
 int segment_salvage_broken(struct segment *s, struct error *e) _must_check_;
+
+/* Whether a segment was opened since this was asked last, its number and the recording's copy job. */
+bool segment_was_opened(struct segment *s, struct uuid *ret_job, int64_t *ret_number);
+
+/* Lets peers that follow the open segment have what became durable. Cheap. */
+void segment_tell_followers(struct segment *s);
 
 /* Forgets the open segment without closing its row: the recording is being deleted. */
 void segment_drop(struct segment *s);

@@ -26,7 +26,9 @@ struct segment {
 	bool is_provisional; /* its bytes count when it was accepted */
 	bool is_accepted;
 	struct uuid copy;
-	struct uuid job; /* copies the recording */
+	struct uuid job;	      /* copies the recording */
+	bool is_new;		      /* segment_was_opened() has yet to tell */
+	struct growing_file *growing; /* NULL: it is not followed */
 	int64_t number;
 	uint64_t start;
 	int fd;

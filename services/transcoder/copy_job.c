@@ -1,29 +1,28 @@
 #include "copy_job.h"
 
-#include "output_copy.h"
 #include "pull.h"
+#include "raw_copy.h"
 
 #include "domain/key.h"
-#include "spool/writer.h"
 
 #include <sodium.h>
+#include <unistd.h>
 
 /* Conversions that may wait for a slot: more would only keep other transcoders from taking them. */
 #define AHEAD_PER_SLOT 2
-/* Room without which nothing new is claimed; the true size is known after the claim. */
-#define ROOM_BYTES (256 * MIB)
+
+/* A follower that has all there is looks again after this, and after longer while nothing comes. */
+#define LOOK_MIN_MS  50
+#define LOOK_MAX_MS  2000
+#define LOOK_STEP_MS 50
 
 struct copying {
 	struct transcoder *transcoder;
 	struct job *job;
-	struct raw_plan plan;
-	struct output_copy output;
-	struct sealed_writer *writer;
-	struct sha256 *sha256; /* of the whole */
-	uint64_t written;
-	uint64_t skip; /* bytes of the present segment that are there already */
+	struct raw_plan plan; /* the newest */
 	uint8_t key[SEALED_KEY_BYTES];
-	bool told; /* the outcome was sent to the database: the file is no longer ours to remove */
+	struct raw_copy *raw;
+	bool has_followed;
 };
 
 bool copy_job_may_take(void *state)
@@ -31,100 +30,134 @@ bool copy_job_may_take(void *state)
 	struct transcoder *t = state;
 	struct error e = {0};
 	uint64_t waiting;
-	if (!spool_admits(t->spool, ROOM_BYTES))
+	if (t->copying >= t->slots || !spool_admits(t->spool, RAW_COPY_ROOM_BYTES))
 		return false;
 	if (file_converts_waiting(platform_db(t->platform), spool_node(t->spool), &waiting, &e) < 0)
 		return false;
 	return waiting < (uint64_t)t->slots * AHEAD_PER_SLOT;
 }
 
-static int on_bytes(void *arg, const uint8_t *data, size_t n, struct error *e)
+bool copy_job_may_follow(void *state)
 {
-	struct copying *c = arg;
-	size_t skip = (size_t)MIN(c->skip, (uint64_t)n);
-	c->skip -= skip;
-	data += skip;
-	n -= skip;
-	if (n == 0)
-		return 0;
-	sha256_update(c->sha256, data, n);
-	int r = sealed_writer_write(c->writer, c->written, data, n, e);
-	c->written += n;
+	struct transcoder *t = state;
+	return t->following < t->config->follow &&
+	       spool_admits(t->spool, (t->following + (uint64_t)1) * RAW_COPY_ROOM_BYTES);
+}
+
+/* What there is to be copied now. */
+static int look(struct copying *c, struct error *e)
+{
+	json_t *context = NULL;
+	int r = job_context(platform_db(c->transcoder->platform), c->job, &context, e);
+	raw_plan_done(&c->plan);
+	if (r == 0)
+		r = raw_plan_read(context, &c->plan, e);
+	if (r == 0 && !c->raw)
+		r = recording_key_from_context(c->transcoder->root, &c->job->account, &c->job->recording,
+					       json_object_get(context, "key"), c->key, e);
+	json_decref(context);
 	return r;
 }
 
-static int pull_all(struct copying *c, struct error *e)
+static int begin(struct copying *c, struct error *e)
 {
-	struct transcoder *t = c->transcoder;
-	for (size_t i = 0; i < c->plan.n; i++) {
-		const struct raw_segment *s = &c->plan.segments[i];
-		if (s->skip == s->bytes)
-			continue;
-		c->skip = s->skip;
-		int r = pull_segment(t->http, c->job, s, c->key, on_bytes, c, e);
-		if (r < 0)
-			return r;
-		metric_add(t->copied_bytes, (double)s->bytes);
-	}
-	return sealed_writer_finish(c->writer, e);
+	uint64_t bytes = c->plan.is_open ? RAW_COPY_ROOM_BYTES : c->plan.bytes;
+	return raw_copy_new(c->transcoder, c->job, c->plan.kind, bytes, c->key, &c->raw, e);
 }
 
-static int prepare(struct copying *c, struct error *e)
+static void rest(const struct copying *c, int64_t ms)
 {
-	struct transcoder *t = c->transcoder;
-	json_t *context = NULL;
-	int r = job_context(platform_db(t->platform), c->job, &context, e);
-	if (r < 0)
+	for (; ms > 0 && job_stop(c->job) == JOB_GO_ON; ms -= LOOK_STEP_MS)
+		(void)usleep(LOOK_STEP_MS * 1000);
+}
+
+/* Takes segments as they come, until the recording is saved and nothing is missing. What breaks off while it is open
+ * goes on with the next look. */
+static int follow(struct copying *c, struct error *e)
+{
+	int64_t pause = LOOK_MIN_MS;
+	while (c->plan.is_open) {
+		bool taken = false;
+		c->has_followed = true;
+		int r = raw_copy_take(c->raw, &c->plan, &taken, e);
+		if (r < 0 && r != ERR_RETRY)
+			return r;
+		pause = taken ? LOOK_MIN_MS : MIN(2 * pause, (int64_t)LOOK_MAX_MS);
+		rest(c, pause);
+		if (job_stop(c->job) != JOB_GO_ON)
+			return error_set(e, ERR_CANCELLED, "the recording is no longer followed");
+		r = look(c, e);
+		if (r < 0)
+			return r;
+	}
+	return 0;
+}
+
+static int take_all(struct copying *c, struct error *e)
+{
+	bool taken = true;
+	int r = 0;
+	while (r == 0 && taken)
+		r = raw_copy_take(c->raw, &c->plan, &taken, e);
+	return r;
+}
+
+/* What was followed is the recording, unless the order in which it came was not the segments' own. */
+static int take_rest(struct copying *c, struct error *e)
+{
+	int r = take_all(c, e);
+	bool is_whole = r == 0 && raw_copy_bytes(c->raw) == c->plan.bytes && raw_copy_differences(c->raw) == 0;
+	if (!c->has_followed || is_whole || (r < 0 && r != ERR_CORRUPT))
 		return r;
-	r = raw_plan_read(context, &c->plan, e);
-	if (r == 0)
-		r = recording_key_from_context(t->root, &c->job->account, &c->job->recording,
-					       json_object_get(context, "key"), c->key, e);
-	json_decref(context);
-	if (r == 0)
-		r = output_copy_begin(t, c->job, c->plan.kind, c->plan.bytes, &c->output, e);
-	if (r == 0)
-		r = sealed_writer_new(c->output.fd, &c->output.header, c->key, &c->writer, e);
-	return r == 0 ? sha256_new(&c->sha256, e) : r;
+	char recording[UUID_TEXT_BYTES];
+	uuid_format(&c->job->recording, recording);
+	const struct log_context ctx = {.recording = recording, .trace = &c->job->trace};
+	log_warning(&ctx, "what was followed is not what was saved: copied again%s%s", r < 0 ? ": " : "",
+		    r < 0 ? e->text : "");
+	raw_copy_free(TAKE_PTR(c->raw));
+	r = begin(c, e);
+	return r < 0 ? r : take_all(c, e);
 }
 
 static int commit(struct copying *c, struct error *e)
 {
 	struct transcoder *t = c->transcoder;
 	_cleanup_(db_result_freep) struct db_result *jobs = NULL;
-	uint8_t digest[SHA256_BYTES];
-	char sha256[SHA256_TEXT_BYTES];
-	sha256_finish(c->sha256, digest);
-	sha256_format(digest, sha256);
-	json_t *facts = json_pack("{s:I}", "segments", (json_int_t)c->plan.n);
-	const struct file_made made = {
-	    .kind = c->plan.kind, .copy = c->output.header.copy, .bytes = c->written, .sha256 = sha256, .facts = facts};
-	/* from here on an answer may be lost while the database knows the file as present */
-	c->told = true;
-	int r = file_copied(platform_db(t->platform), c->job, &made, &jobs, e);
-	json_decref(facts);
+	if (raw_copy_bytes(c->raw) != c->plan.bytes)
+		return error_set(e, ERR_CORRUPT, "%llu bytes were copied, %llu were saved",
+				 (unsigned long long)raw_copy_bytes(c->raw), (unsigned long long)c->plan.bytes);
+	int r = raw_copy_finish(c->raw, e);
+	if (r == 0)
+		r = raw_copy_tell(c->raw, c->plan.n, &jobs, e);
 	if (r == 0)
 		worker_hint_rows(platform_bus(t->platform), t->config->platform.region, jobs, &c->job->trace);
 	return r;
 }
 
+static int run(struct copying *c, struct error *e)
+{
+	int r = look(c, e);
+	if (r == 0)
+		r = begin(c, e);
+	if (r == 0)
+		r = follow(c, e);
+	if (r == 0)
+		r = take_rest(c, e);
+	return r == 0 ? commit(c, e) : r;
+}
+
 int copy_job_run(struct job *j, void *state, struct error *e)
 {
 	struct transcoder *t = state;
-	struct copying c = {.transcoder = t, .job = j, .output = {.fd = -1}};
-	int r = prepare(&c, e);
-	if (r == 0)
-		r = pull_all(&c, e);
-	if (r == 0)
-		r = output_copy_settle(t, &c.output, c.key, c.plan.bytes, e);
-	if (r == 0)
-		r = commit(&c, e);
-	if (r < 0 && !c.told)
-		output_copy_abandon(t, &c.output);
-	output_copy_close(&c.output);
-	sodium_memzero(c.key, sizeof(c.key));
-	sealed_writer_free(c.writer);
-	sha256_free(c.sha256);
+	struct copying c = {.transcoder = t, .job = j};
+	_Atomic unsigned *counter = j->is_early ? &t->following : &t->copying;
+	(*counter)++;
+	int r = run(&c, e);
+	(*counter)--;
+	if (j->is_early)
+		metric_count(t->follows, r == 0 ? "copied" : "left");
+	raw_copy_free(c.raw);
 	raw_plan_done(&c.plan);
+	sodium_memzero(c.key, sizeof(c.key));
 	return r;
 }

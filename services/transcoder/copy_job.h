@@ -1,5 +1,5 @@
-/* Jobs of kind `copy`: all segments of a saved recording, pulled from the spools that hold them, become one sealed file
- * in the own spool. */
+/* Jobs of kind `copy`: all segments of a recording, pulled from the spools that hold them, become one sealed file in
+ * the own spool. A job that was claimed early follows its recording while it is still being received. */
 #ifndef RUSHES_TRANSCODER_COPY_JOB_H
 #define RUSHES_TRANSCODER_COPY_JOB_H
 
@@ -11,5 +11,8 @@ int copy_job_run(struct job *j, void *state, struct error *e);
 
 /* Whether another recording should be copied ahead: room in the spool, and less than twice the slots waiting. */
 bool copy_job_may_take(void *state);
+
+/* Whether another recording should be followed: less than the configured number are, and there is room for it. */
+bool copy_job_may_follow(void *state);
 
 #endif

@@ -11,6 +11,9 @@
 /* More encoder threads than this gain nothing at the sizes that are recorded. */
 #define ENCODER_THREADS_MAX 2
 
+/* Threads of copy jobs are those of due ones and of these. */
+#define FOLLOW_MAX (WORKER_SLOTS_MAX / 2)
+
 #define FIELD(member) offsetof(struct transcoder_config, member)
 
 const struct config_option transcoder_options[] = {
@@ -26,6 +29,8 @@ const struct config_option transcoder_options[] = {
      "Key file of purpose spool-root"},
     {"RUSHES_TRANSCODER_SLOTS", CONFIG_UINT, "0", 0, WORKER_SLOTS_MAX, NULL, FIELD(slots),
      "Conversions at once; 0: one per processor"},
+    {"RUSHES_TRANSCODER_FOLLOW", CONFIG_UINT, "16", 0, FOLLOW_MAX, NULL, FIELD(follow),
+     "Recordings that are copied while they are still being received, each with a thread; 0: none"},
     {0},
 };
 
@@ -44,6 +49,11 @@ static void choose_slots(struct transcoder *t)
 	t->encoder_threads = (int)MIN(MAX(threads, 1U), (unsigned)ENCODER_THREADS_MAX);
 }
 
+static double following_of(void *arg)
+{
+	return ((struct transcoder *)arg)->following;
+}
+
 static void make_metrics(struct transcoder *t)
 {
 	static const char *const results[] = {"result", NULL};
@@ -57,6 +67,11 @@ static void make_metrics(struct transcoder *t)
 	t->alarms = metric_series(metrics_counter(m, "rushes_transcoder_alarms_total",
 						  "Conversion children killed for a forbidden system call", NULL),
 				  NULL);
+	static const char *const ends[] = {"end", NULL};
+	t->follows = metrics_counter(m, "rushes_transcoder_follows_total",
+				     "Recordings that were followed, by their end: copied, or left before.", ends);
+	metrics_gauge_function(m, "rushes_transcoder_following",
+			       "Recordings that are copied while they are being received.", following_of, t);
 	t->conversions_total =
 	    metrics_counter(m, "rushes_transcoder_conversions_total",
 			    "Conversions by their end: copied, encoded, or the error's class", results);
@@ -95,7 +110,10 @@ static int open_peers(struct transcoder *t, struct error *e)
 					    .tls = t->peer_server,
 					    .metrics = platform_metrics(p),
 					    .listen = t->config->peer_listen};
-	const struct http_client_options client = {.tls = t->peer_client};
+	/* each follower holds a connection to the node that receives its recording */
+	const struct http_client_options client = {.tls = t->peer_client,
+						   .connections_max = 2 * WORKER_SLOTS_MAX,
+						   .host_connections_max = 2 * WORKER_SLOTS_MAX};
 	int r = keeper_start(&keeper, &t->keeper, e);
 	if (r == 0)
 		r = serve_new(&serve, &t->serve, e);
@@ -108,8 +126,13 @@ static int open_peers(struct transcoder *t, struct error *e)
 static int open_jobs(struct transcoder *t, struct error *e)
 {
 	int r = platform_worker(t->platform, spool_node(t->spool), &t->worker, e);
-	const struct worker_kind copy = {
-	    .kind = JOB_COPY, .slots = t->slots, .run = copy_job_run, .may_take = copy_job_may_take, .state = t};
+	unsigned copies = t->slots + (unsigned)t->config->follow;
+	const struct worker_kind copy = {.kind = JOB_COPY,
+					 .slots = MIN(copies, (unsigned)WORKER_SLOTS_MAX),
+					 .run = copy_job_run,
+					 .may_take = copy_job_may_take,
+					 .may_take_early = copy_job_may_follow,
+					 .state = t};
 	const struct worker_kind convert = {.kind = JOB_CONVERT,
 					    .slots = t->slots,
 					    .run = convert_job_run,

@@ -17,7 +17,8 @@ struct transcoder_config {
 	char *spool_path;
 	uint64_t spool_reserve;
 	char *spool_root_key_file;
-	uint64_t slots; /* 0: one per processor */
+	uint64_t slots;	 /* 0: one per processor */
+	uint64_t follow; /* recordings that are followed at once */
 };
 
 extern const struct config_option transcoder_options[];
@@ -35,10 +36,11 @@ struct transcoder {
 	struct worker *worker;
 	struct conversions conversions;
 	unsigned slots;
+	_Atomic unsigned copying, following; /* copy jobs that were due when they were claimed, and early ones */
 	int encoder_threads;
 	bool serving; /* transfers to peers may still run */
 	struct metric_series *copied_bytes, *converted_seconds, *alarms;
-	struct metric *conversions_total;
+	struct metric *conversions_total, *follows;
 };
 
 /* The hooks of struct service_definition. */

@@ -72,6 +72,48 @@ static void missing_bytes_are_waited_for(void **state)
 	assert_int_equal(read_plan("always", 300, json_array(), &p), ERR_RETRY);
 }
 
+static json_t *with(json_t *segment, const char *flag)
+{
+	(void)json_object_set_new(segment, flag, json_true());
+	return segment;
+}
+
+static void silent_nodes_are_done_without_where_others_have_it_all(void **state)
+{
+	(void)state;
+	struct raw_plan p;
+	json_t *segments =
+	    json_pack("[o, o, o]", segment(1, 0, 100), with(segment(2, 100, 50), "is_silent"), segment(3, 100, 200));
+	assert_int_equal(read_plan("always", 300, segments, &p), 0);
+	assert_int_equal(p.n, 2);
+	assert_int_equal(p.segments[1].number, 3);
+	assert_int_equal(p.segments[1].skip, 0);
+	raw_plan_done(&p);
+	segments =
+	    json_pack("[o, o, o]", segment(1, 0, 100), with(segment(2, 100, 50), "is_silent"), segment(3, 150, 150));
+	assert_int_equal(read_plan("always", 300, segments, &p), 0);
+	assert_int_equal(p.n, 3);
+	raw_plan_done(&p);
+}
+
+static void an_open_recording_has_what_there_is(void **state)
+{
+	(void)state;
+	struct raw_plan p;
+	json_t *growing = with(segment(2, 100, 0), "is_open");
+	(void)json_object_set_new(growing, "bytes", json_null());
+	(void)json_object_set_new(growing, "sha256", json_null());
+	json_t *context = json_pack("{s:s, s:s, s:n, s:[o, o]}", "conversion", "always", "state", "open", "bytes",
+				    "segments", segment(1, 0, 100), growing);
+	assert_int_equal(raw_plan_read(context, &p, NULL), 0);
+	assert_true(p.is_open && p.segments[1].is_open);
+	assert_int_equal(p.n, 2);
+	raw_plan_done(&p);
+	(void)json_object_set_new(context, "state", json_string("saved"));
+	assert_int_equal(raw_plan_read(context, &p, NULL), ERR_FATAL);
+	json_decref(context);
+}
+
 static void nonsense_is_fatal(void **state)
 {
 	(void)state;
@@ -96,6 +138,8 @@ int main(void)
 	    cmocka_unit_test(the_earlier_segment_wins),
 	    cmocka_unit_test(without_conversion_it_becomes_main),
 	    cmocka_unit_test(missing_bytes_are_waited_for),
+	    cmocka_unit_test(silent_nodes_are_done_without_where_others_have_it_all),
+	    cmocka_unit_test(an_open_recording_has_what_there_is),
 	    cmocka_unit_test(nonsense_is_fatal),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

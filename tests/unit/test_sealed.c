@@ -245,6 +245,33 @@ static int decode(const uint8_t *sealed, size_t n, size_t piece, struct collecte
 	return r;
 }
 
+static void decoder_goes_on_behind_the_last_whole_slot(void **state)
+{
+	(void)state;
+	const size_t n = 2 * P + 100;
+	struct sealed_header h = test_header(SEALED_RAW_SEGMENT);
+	_cleanup_(closep) int fd = sealed_file(&h, n);
+	size_t size = file_bytes(fd);
+	_cleanup_(freep) uint8_t *sealed = malloc(size);
+	_cleanup_(freep) uint8_t *plain = pattern(n);
+	struct collected c = {.data = malloc(n)};
+	assert_int_equal(pread(fd, sealed, size, 0), size);
+	const size_t cuts[] = {0, 100, 4096, 5000, 4096 + 65536, 4096 + 65536 + 70, size - 1};
+	for (size_t i = 0; i < ARRAY_SIZE(cuts); i++) {
+		_cleanup_(sealed_decoder_freep) struct sealed_decoder *d = NULL;
+		c.n = 0;
+		assert_int_equal(sealed_decoder_new(test_key, NULL, collect, &c, &d, NULL), 0);
+		assert_int_equal(sealed_decoder_feed(d, sealed, cuts[i], NULL), 0);
+		uint64_t from = sealed_decoder_rewind(d);
+		assert_int_equal(from, cuts[i] < 4096 ? 0 : cuts[i] - (cuts[i] - 4096) % 65536);
+		assert_int_equal(sealed_decoder_feed(d, sealed + from, size - from, NULL), 0);
+		assert_int_equal(sealed_decoder_finish(d, NULL), 0);
+		assert_int_equal(c.n, n);
+		assert_memory_equal(c.data, plain, n);
+	}
+	free(c.data);
+}
+
 static void decoder_takes_any_pieces(void **state)
 {
 	(void)state;
@@ -290,6 +317,7 @@ int main(void)
 	    cmocka_unit_test(slots_cannot_change_places_or_files),
 	    cmocka_unit_test(another_key_or_expectation_is_refused),
 	    cmocka_unit_test(decoder_takes_any_pieces),
+	    cmocka_unit_test(decoder_goes_on_behind_the_last_whole_slot),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
