@@ -19,7 +19,7 @@ $$;
 
 -- The only writer of recording.state. All of them, or none.
 create function rushes.set_recordings_state(p_recordings uuid[], p_to text) returns void
-	language plpgsql
+	language plpgsql set plan_cache_mode = force_generic_plan
 	as $$
 declare
 	r record;

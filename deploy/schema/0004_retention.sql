@@ -72,7 +72,7 @@ create type rushes.ledger_entry as (
 
 -- Ledger entries, each with the RFC 6962 leaf hash over its canonical text (JSON with sorted keys, as jsonb prints it).
 create function rushes.add_ledger_entries(p_entries rushes.ledger_entry[]) returns void
-	language plpgsql
+	language plpgsql set plan_cache_mode = force_generic_plan
 	as $$
 begin
 	insert into rushes.ledger (id, at, kind, account, recording, copy, rule, place, evidence, hash)
@@ -225,7 +225,7 @@ $$;
 -- unfinished job > the earliest rule. A sweep calls it again under the recordings' locks before it decides, so that no copy
 -- ever goes by dates of older facts. `due_earlier_at` is when a date last moved earlier: the brakes look at it.
 create function rushes.retention_recompute(p_recordings uuid[]) returns void
-	language plpgsql
+	language plpgsql set plan_cache_mode = force_generic_plan
 	as $$
 declare
 	v_now timestamptz := rushes.rushes_now();
@@ -271,7 +271,7 @@ create function rushes.retention_recompute(p_recording uuid) returns void
 -- Turns copies `going`, and writes down who decided. A copy at a target gets its delete job. The recordings are locked by the
 -- caller. p_rule null: copies that never became present. p_due: since when they were due, where their rows don't say.
 create function rushes.copies_set_going(p_copies uuid[], p_rule text, p_due timestamptz) returns void
-	language plpgsql
+	language plpgsql set plan_cache_mode = force_generic_plan
 	as $$
 declare
 	v_now timestamptz := rushes.rushes_now();
@@ -361,7 +361,7 @@ end $$;
 -- for whole recordings. Cost follows what is due: a place is counted only as far as decides. Returns what was paused now.
 create function rushes.sweep_brakes(p_slice text) returns table (rule text, place text, wanted bigint)
 	language plpgsql security definer
-	set search_path = rushes, pg_temp
+	set search_path = rushes, pg_temp set plan_cache_mode = force_generic_plan
 	as $$
 #variable_conflict use_column
 declare
@@ -420,7 +420,7 @@ end $$;
 create function rushes.sweep_decide(p_slice text, p_limit integer)
 	returns table (copy uuid, recording uuid, rule text, place text)
 	language plpgsql security definer
-	set search_path = rushes, pg_temp
+	set search_path = rushes, pg_temp set plan_cache_mode = force_generic_plan
 	as $$
 #variable_conflict use_column
 declare
@@ -489,7 +489,7 @@ $$;
 
 -- What is left of recordings that are completely removed: id and times.
 create function rushes.recordings_tombstone(p_recordings uuid[]) returns void
-	language plpgsql
+	language plpgsql set plan_cache_mode = force_generic_plan
 	as $$
 begin
 	delete from rushes.copy where recording = any (p_recordings);
@@ -506,7 +506,7 @@ end $$;
 -- Ends the deletions of which nothing that we hold is left: tombstone and ledger; the event follows when the entry is sealed.
 -- The recordings are locked by the caller.
 create function rushes.recordings_try_complete(p_recordings uuid[]) returns void
-	language plpgsql
+	language plpgsql set plan_cache_mode = force_generic_plan
 	as $$
 declare
 	v_ids uuid[] := array(
@@ -593,7 +593,7 @@ end $$;
 -- deleted. p_going: what we hold turns `going` at once where the rule is not paused, as the janitor's sweep does it; else the
 -- copies are due, and the sweep takes them. Returns the copies that turned going.
 create function rushes.recordings_delete(p_recordings uuid[], p_rule text, p_going boolean) returns uuid[]
-	language plpgsql
+	language plpgsql set plan_cache_mode = force_generic_plan
 	as $$
 declare
 	v_now timestamptz := rushes.rushes_now();
@@ -665,7 +665,7 @@ end $$;
 -- The janitor's sweep of personal metadata. Returns how many recordings it was removed from.
 create function rushes.personal_sweep(p_limit integer) returns integer
 	language plpgsql security definer
-	set search_path = rushes, pg_temp
+	set search_path = rushes, pg_temp set plan_cache_mode = force_generic_plan
 	as $$
 declare
 	v_ids uuid[];
