@@ -83,7 +83,14 @@ $(foreach t,$(INTEGRATION_SRC),$(eval $(call test_rules,$(t),$(t:tests/integrati
 unit: $(UNIT_BIN) ## build and run the unit tests
 	@scripts/run-unit $(UNIT_BIN)
 
-integration-build: $(INTEGRATION_BIN) all ## build what the integration tests start
+# preloaded into services by tests
+DISK_SHIM := $(BUILD)/tests/lib/disk_shim.so
+$(DISK_SHIM): tests/lib/disk_shim.c
+	@mkdir -p $(@D)
+	$(if $(Q),@echo "  LD  $@")
+	$(Q)$(CC) -std=gnu17 -O2 -g $(WARN) -D_GNU_SOURCE -fPIC -shared -fvisibility=hidden -o $@ $< -ldl -lpthread
+
+integration-build: $(INTEGRATION_BIN) $(DISK_SHIM) all ## build what the integration tests start
 
 # libFuzzer needs clang and its own instrumentation of everything, so the objects lie apart
 FUZZ_SRC := $(sort $(wildcard tests/fuzz/fuzz_*.c))

@@ -10,7 +10,7 @@ const WebSocket = createRequire(import.meta.url)("/usr/share/nodejs/ws");
 export const SUBPROTOCOL = "rushes.stream.v1";
 const WINDOW_BYTES = 4 * 1024 * 1024;
 const RECONNECT_MS = 200;
-// The server acknowledges whole slots of its files, of almost 64 KiB each: at most this much waits for a slot to fill.
+// What came within the last 200 ms may be unacknowledged when a client cuts: this much may be, of a stream of its pace.
 const UNACKNOWLEDGED_BYTES = 128 * 1024;
 
 /** The connection ended without an error message of the server. */
