@@ -373,8 +373,12 @@ create function rushes.recording_delete_by_api(p_actor text, p_account uuid, p_i
 	set search_path = rushes, pg_temp
 	as $$
 begin
-	if not exists (select from rushes.recording where id = p_id and account = p_account) then
+	perform from rushes.recording where id = p_id and account = p_account for update;
+	if not found then
 		perform rushes.refuse('RU002', format('recording %s does not exist', p_id));
+	end if;
+	if coalesce(p_reason, '') = '' and exists (select from rushes.recording where id = p_id and held and state not in ('deleting', 'deleted')) then
+		perform rushes.refuse('RU001', format('recording %s is held: only a deletion with a reason takes it', p_id));
 	end if;
 	return rushes.recording_delete(p_id, 'deleted-by-api', p_actor, p_reason);
 end $$;

@@ -221,7 +221,7 @@ create function rushes.recording_deletion(p_account uuid, p_recording uuid) retu
 		'overdue', r.state = 'deleting' and rushes.rushes_now() > r.deleting_at + interval '5 days',
 		'left', (select coalesce(jsonb_agg(jsonb_build_object(
 				'copy', c.id, 'of', coalesce(c.kind, 'segment ' || c.segment), 'place', rushes.copy_place(c),
-				'name', coalesce(t.name, n.service), 'state', c.state, 'since', c.going_at,
+				'where', coalesce(n.service, 'target'), 'name', coalesce(t.name, n.service), 'state', c.state, 'since', c.going_at,
 				'failures', coalesce(j.failures, 0), 'next_attempt_at', j.next_attempt_at,
 				'reason', coalesce(j.last_error, case c.state when 'lost' then 'the copy is lost'
 					else 'its owner has not confirmed the removal' end)) order by c.created_at, c.id), '[]')

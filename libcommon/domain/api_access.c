@@ -39,6 +39,13 @@ static const struct db_statement list_sql = {
 static const struct db_statement delete_sql = {"api_recording_delete",
 					       "SELECT rushes.recording_delete_by_api($1, $2::uuid, $3::uuid, $4)", 4};
 
+static const struct db_statement deletion_sql = {
+    "api_recording_deletion",
+    "SELECT (d || jsonb_build_object('left', (SELECT coalesce(jsonb_agg(x.value - 'place' ORDER BY x.ordinality), '[]')"
+    " FROM jsonb_array_elements(d->'left') WITH ORDINALITY x)))::text"
+    " FROM rushes.recording_deletion($1::uuid, $2::uuid) d",
+    2};
+
 const char *api_scope_to_string(enum api_scope scope)
 {
 	for (size_t i = 0; i < ARRAY_SIZE(scope_words); i++)
@@ -86,17 +93,21 @@ int api_recording_list(struct db *d, const struct api_recordings *f, json_t **re
 			     e);
 }
 
-int api_recording_delete(struct db *d, const char *actor, const struct uuid *account, const struct uuid *id,
-			 const char *reason, const char **ret_state, struct error *e)
+int api_recording_deletion(struct db *d, const struct uuid *account, const struct uuid *id, json_t **ret,
+			   struct error *e)
 {
 	char ids[2][UUID_TEXT_BYTES];
-	_cleanup_(db_result_freep) struct db_result *rows = NULL;
 	uuid_format(account, ids[0]);
 	uuid_format(id, ids[1]);
-	int r = db_query(d, &delete_sql, (const char *const[]){actor, ids[0], ids[1], reason}, &rows, e);
-	if (r < 0)
-		return r;
-	const char *state = db_rows(rows) == 1 ? db_text(rows, 0, 0) : NULL;
-	*ret_state = state && strcmp(state, "deleted") == 0 ? "deleted" : "deleting";
-	return 0;
+	int r = db_query_json(d, &deletion_sql, (const char *const[]){ids[0], ids[1]}, ret, e);
+	return r == ERR_NOTFOUND ? error_set(e, r, "no deletion of a recording %s was decided", ids[1]) : r;
+}
+
+int api_recording_delete(struct db *d, const char *actor, const struct uuid *account, const struct uuid *id,
+			 const char *reason, struct error *e)
+{
+	char ids[2][UUID_TEXT_BYTES];
+	uuid_format(account, ids[0]);
+	uuid_format(id, ids[1]);
+	return db_query(d, &delete_sql, (const char *const[]){actor, ids[0], ids[1], reason}, NULL, e);
 }

@@ -41,8 +41,14 @@ struct api_recordings {
 /* Newest first: an array of {"id", "state", "opened_at", "bytes", "environment"}. */
 int api_recording_list(struct db *d, const struct api_recordings *f, json_t **ret, struct error *e) _must_check_;
 
-/* Decides the deletion. `*ret_state`: the literal "deleting" or "deleted". ERR_NOTFOUND. */
+/* Decides the deletion of the account's own recording; repeating it changes nothing. ERR_NOTFOUND; ERR_CONFLICT for a
+ * held one without a reason. */
 int api_recording_delete(struct db *d, const char *actor, const struct uuid *account, const struct uuid *id,
-			 const char *reason, const char **ret_state, struct error *e) _must_check_;
+			 const char *reason, struct error *e) _must_check_;
+
+/* How far it is: {"id", "state", "rule", "decided_at", "deadline", "completed_at", "overdue", "left", "evidence",
+ * "second_looks", ...} (proto/openapi.yaml); nothing of our nodes. ERR_NOTFOUND while no deletion was decided. */
+int api_recording_deletion(struct db *d, const struct uuid *account, const struct uuid *id, json_t **ret,
+			   struct error *e) _must_check_;
 
 #endif

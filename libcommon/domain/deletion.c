@@ -8,14 +8,8 @@ static const struct db_statement delete_sql = {"deletion_by_user",
 					       "SELECT rushes.recording_delete($1::uuid, 'deleted-by-user', $2, $3)",
 					       3};
 
-static const struct db_statement progress_sql = {
-    "deletion_progress",
-    "SELECT json_build_object('state', r.state, 'copies', (SELECT coalesce(json_agg(json_build_object("
-    "  'id', c.id, 'place', rushes.copy_place(c), 'state', c.state, 'since', c.going_at,"
-    "  'error', (SELECT j.last_error FROM rushes.job j WHERE j.copy = c.id LIMIT 1)) ORDER BY c.id), '[]')"
-    "  FROM rushes.copy c WHERE c.recording = r.id AND c.state <> 'released'))::text"
-    " FROM rushes.recording r WHERE r.id = $1::uuid",
-    1};
+static const struct db_statement progress_sql = {"deletion_progress",
+						 "SELECT rushes.recording_deletion(NULL, $1::uuid)::text", 1};
 
 static const struct db_statement personal_sql = {"personal_sweep", "SELECT rushes.personal_sweep($1::integer)", 1};
 
@@ -24,6 +18,18 @@ static const struct db_statement overdue_sql = {
     "SELECT recording, copy, coalesce(place, ''), left(reason, 250) FROM"
     " rushes.deletion_overdue($1::bigint * interval '1 millisecond') ORDER BY deleting_at, recording",
     1};
+
+static const struct db_statement overdue_list_sql = {
+    "deletion_overdue_list",
+    "SELECT coalesce(json_agg(t ORDER BY t.deleting_at, t.recording, t.copy), '[]')::text FROM"
+    " rushes.deletion_overdue($1::bigint * interval '1 millisecond') t",
+    1};
+
+int deletion_overdue_list(struct db *d, int64_t age_ms, json_t **ret, struct error *e)
+{
+	char text[DB_INT_BYTES];
+	return db_query_json(d, &overdue_list_sql, (const char *const[]){db_param_int(age_ms, text)}, ret, e);
+}
 
 int deletion_by_user(struct db *d, const char *actor, const struct uuid *recording, const char *reason,
 		     const char **ret_state, struct error *e)
@@ -42,7 +48,8 @@ int deletion_progress(struct db *d, const struct uuid *recording, json_t **ret, 
 {
 	char id[UUID_TEXT_BYTES];
 	uuid_format(recording, id);
-	return db_query_json(d, &progress_sql, (const char *const[]){id}, ret, e);
+	int r = db_query_json(d, &progress_sql, (const char *const[]){id}, ret, e);
+	return r == ERR_NOTFOUND ? error_set(e, r, "no deletion of a recording %s was decided", id) : r;
 }
 
 int deletion_personal_sweep(struct db_pool *p, unsigned limit, unsigned *ret_n, struct error *e)

@@ -12,8 +12,10 @@
 int deletion_by_user(struct db *d, const char *actor, const struct uuid *recording, const char *reason,
 		     const char **ret_state, struct error *e) _must_check_;
 
-/* What is left of a recording that is being deleted: {"state", "copies": [{"id", "place", "state", "since", "error"}]}.
- * The value is the caller's. */
+/* How far the deletion of a recording is (rushes.recording_deletion): {"id", "state", "rule", "decided_at", "deadline",
+ * "completed_at", "overdue", "left": [{"copy", "of", "place", "name", "state", "since", "failures", "next_attempt_at",
+ * "reason"}], "left_with_the_client", "personal_metadata", "evidence", "second_looks"}. ERR_NOTFOUND while none was
+ * decided. The value is the caller's. */
 int deletion_progress(struct db *d, const struct uuid *recording, json_t **ret, struct error *e) _must_check_;
 
 /* The rule personal-metadata: removes what is due, up to `limit` recordings, each with its ledger entry. `*ret_n`: from
@@ -27,6 +29,9 @@ struct deletion_overdue {
 	char place[64];
 	char reason[256];
 };
+
+/* The same, for people: [{"recording", "copy", "place", "reason", "deleting_at"}], the oldest first. */
+int deletion_overdue_list(struct db *d, int64_t age_ms, json_t **ret, struct error *e) _must_check_;
 
 /* Calls `found` for each of them. `*ret_recordings`: how many recordings. */
 int deletion_overdue(struct db_pool *p, int64_t age_ms, void (*found)(void *arg, const struct deletion_overdue *o),

@@ -80,22 +80,24 @@ int ledger_certificate(struct db *d, const struct uuid *recording, char ret[LEDG
 	return 0;
 }
 
-static int read_bytes(const struct db_result *rows, size_t column, void *ret, size_t n, struct error *e)
+static int read_bytes(const struct db_result *rows, size_t row, size_t column, void *ret, size_t n, struct error *e)
 {
 	size_t got = 0;
-	int r = db_bytea(rows, 0, column, ret, n, &got, e);
+	int r = db_bytea(rows, row, column, ret, n, &got, e);
 	return r == 0 && got != n ? error_set(e, ERR_CORRUPT, "a hash or signature of a batch is too short") : r;
 }
 
-int ledger_head_of_row(const struct db_result *rows, struct ledger_head *ret, struct error *e)
+int ledger_head_of_row(const struct db_result *rows, size_t row, size_t column, struct ledger_head *ret,
+		       struct error *e)
 {
-	*ret = (struct ledger_head){.batch = (uint64_t)db_int(rows, 0, 0), .leaves = (uint32_t)db_int(rows, 0, 1)};
-	(void)snprintf(ret->at, sizeof(ret->at), "%s", db_text(rows, 0, 4));
-	(void)snprintf(ret->key_id, sizeof(ret->key_id), "%s", db_text(rows, 0, 5));
-	int r = read_bytes(rows, 2, ret->root, sizeof(ret->root), e);
+	*ret = (struct ledger_head){.batch = (uint64_t)db_int(rows, row, column),
+				    .leaves = (uint32_t)db_int(rows, row, column + 1)};
+	(void)snprintf(ret->at, sizeof(ret->at), "%s", db_text(rows, row, column + 4));
+	(void)snprintf(ret->key_id, sizeof(ret->key_id), "%s", db_text(rows, row, column + 5));
+	int r = read_bytes(rows, row, column + 2, ret->root, sizeof(ret->root), e);
 	if (r == 0)
-		r = read_bytes(rows, 3, ret->previous, sizeof(ret->previous), e);
-	return r < 0 ? r : read_bytes(rows, 6, ret->signature, sizeof(ret->signature), e);
+		r = read_bytes(rows, row, column + 3, ret->previous, sizeof(ret->previous), e);
+	return r < 0 ? r : read_bytes(rows, row, column + 6, ret->signature, sizeof(ret->signature), e);
 }
 
 int ledger_batch_get(struct db *d, uint64_t batch, struct ledger_batch *ret, struct error *e)
@@ -108,7 +110,7 @@ int ledger_batch_get(struct db *d, uint64_t batch, struct ledger_batch *ret, str
 	if (db_rows(rows) == 0)
 		return error_set(e, ERR_NOTFOUND, "there is no batch %s", id);
 	ret->is_published = db_bool(rows, 0, 7);
-	return ledger_head_of_row(rows, &ret->head, e);
+	return ledger_head_of_row(rows, 0, 0, &ret->head, e);
 }
 
 int ledger_last_batch(struct db *d, uint64_t *ret, struct error *e)

@@ -18,9 +18,10 @@ int ledger_list(struct db *d, const struct uuid *recording, json_t **ret, struct
 int ledger_certificate(struct db *d, const struct uuid *recording, char ret[LEDGER_HASH_BYTES],
 		       struct error *e) _must_check_;
 
-/* The head in row 0 of a result whose columns begin with batch, leaves, root, previous, at (as the head's text has it),
- * key_id, signature. ERR_CORRUPT for hashes of another length. */
-int ledger_head_of_row(const struct db_result *rows, struct ledger_head *ret, struct error *e) _must_check_;
+/* The head in a row of a result whose columns from `column` are batch, leaves, root, previous, at (as the head's text
+ * has it), key_id, signature. ERR_CORRUPT for hashes of another length. */
+int ledger_head_of_row(const struct db_result *rows, size_t row, size_t column, struct ledger_head *ret,
+		       struct error *e) _must_check_;
 
 /* A sealed batch. ERR_NOTFOUND when the database has none of this number. */
 struct ledger_batch {

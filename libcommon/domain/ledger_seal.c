@@ -45,7 +45,7 @@ static int begin_head(struct db_pool *p, struct ledger_head *ret, struct error *
 	if (r < 0)
 		return r;
 	if (!db_null(rows, 0, 0)) {
-		r = ledger_head_of_row(rows, &last, e);
+		r = ledger_head_of_row(rows, 0, 0, &last, e);
 		if (r < 0)
 			return r;
 		ret->batch = last.batch + 1;
@@ -153,7 +153,7 @@ int ledger_publish_next(struct db_pool *p, struct ledger_target *t, unsigned *re
 	int r = db_run(p, &unpublished_sql, NULL, &heads, e);
 	if (r < 0 || db_rows(heads) == 0)
 		return r;
-	r = ledger_head_of_row(heads, &h, e);
+	r = ledger_head_of_row(heads, 0, 0, &h, e);
 	const char *const params[] = {db_param_int((int64_t)h.batch, batch)};
 	if (r == 0)
 		r = db_run(p, &texts_sql, params, &texts, e);

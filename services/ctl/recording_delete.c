@@ -39,7 +39,7 @@ static void describe_left(json_t *copies, char ret[LEFT_TEXT_BYTES])
 {
 	json_t *first = json_array_get(copies, 0);
 	const char *place = json_string_value(json_object_get(first, "place"));
-	const char *error = json_string_value(json_object_get(first, "error"));
+	const char *error = json_string_value(json_object_get(first, "reason"));
 	(void)snprintf(ret, LEFT_TEXT_BYTES, "%zu copies are left%s%s%s%.120s", json_array_size(copies),
 		       place ? ", the first on " : "", place ? place : "", error ? ": " : "", error ? error : "");
 }
@@ -55,7 +55,7 @@ static int follow(struct ctl *c, const struct recording_delete_arguments *a, jso
 		int r = deletion_progress(c->db, &a->id, &progress, e);
 		if (r < 0)
 			return r;
-		json_t *copies = json_incref(json_object_get(progress, "copies"));
+		json_t *copies = json_incref(json_object_get(progress, "left"));
 		const char *state = json_string_value(json_object_get(progress, "state"));
 		bool done = state && strcmp(state, "deleted") == 0;
 		json_decref(progress);
@@ -107,7 +107,7 @@ int recording_delete_run(struct ctl *c, const void *arguments, struct error *e)
 	} else {
 		json_t *progress = NULL;
 		r = deletion_progress(c->db, &a->id, &progress, e);
-		left = json_incref(json_object_get(progress, "copies"));
+		left = json_incref(json_object_get(progress, "left"));
 		json_decref(progress);
 	}
 	if (r < 0)
@@ -117,4 +117,84 @@ int recording_delete_run(struct ctl *c, const void *arguments, struct error *e)
 		r = finish(c, id, left, a->wait, r == 0 ? hash : NULL, e);
 	json_decref(left);
 	return r;
+}
+
+static const struct column deletion_columns[] = {
+    {"id", "recording", COLUMN_TEXT},
+    {"state", "state", COLUMN_TEXT},
+    {"rule", "rule", COLUMN_TEXT},
+    {"decided_at", "decided", COLUMN_TIME},
+    {"deadline", "deadline", COLUMN_TIME},
+    {"completed_at", "completed", COLUMN_TIME},
+    {"overdue", "overdue", COLUMN_TEXT},
+    {"personal_metadata", "personal metadata", COLUMN_TEXT},
+    {"left_with_the_client", "left with the client", COLUMN_NUMBER},
+    {0},
+};
+
+static const struct column left_columns[] = {
+    {"of", "COPY OF", COLUMN_TEXT},
+    {"name", "AT", COLUMN_TEXT},
+    {"state", "STATE", COLUMN_TEXT},
+    {"since", "SINCE", COLUMN_TIME},
+    {"failures", "FAILED", COLUMN_NUMBER},
+    {"next_attempt_at", "NEXT TRY", COLUMN_TIME},
+    {"reason", "WHY", COLUMN_TEXT},
+    {"place", "PLACE", COLUMN_TEXT},
+    {0},
+};
+
+static const struct column evidence_columns[] = {
+    {"entry", "ENTRY", COLUMN_NUMBER}, {"at", "TIME", COLUMN_TIME},	      {"kind", "WHAT", COLUMN_TEXT},
+    {"place", "PLACE", COLUMN_TEXT},   {"evidence", "EVIDENCE", COLUMN_TEXT}, {0},
+};
+
+static const struct column look_columns[] = {
+    {"copy", "COPY", COLUMN_TEXT},	   {"place", "PLACE", COLUMN_TEXT}, {"due_at", "LOOKED FOR AT", COLUMN_TIME},
+    {"failures", "FAILED", COLUMN_NUMBER}, {"reason", "WHY", COLUMN_TEXT},  {0},
+};
+
+int recording_deletion_run(struct ctl *c, const void *arguments, struct error *e)
+{
+	const struct uuid *id = arguments;
+	json_t *progress = NULL;
+	int r = deletion_progress(c->db, id, &progress, e);
+	if (r < 0)
+		return r;
+	if (c->json)
+		return ctl_print_record(c, deletion_columns, progress);
+	output_record(deletion_columns, progress, c->out);
+	(void)fputs("\nLeft\n", c->out);
+	output_table(left_columns, json_object_get(progress, "left"), "Nothing that we hold.", c->out);
+	(void)fputs("\nGone\n", c->out);
+	output_table(evidence_columns, json_object_get(progress, "evidence"), "Nothing yet.", c->out);
+	(void)fputs("\nLooked for again\n", c->out);
+	output_table(look_columns, json_object_get(progress, "second_looks"), "Nothing.", c->out);
+	json_decref(progress);
+	return 0;
+}
+
+#define OVERDUE_AFTER_MS ((int64_t)4 * 86400000)
+
+const struct option recording_overdue_options[] = {
+    {.name = "--after",
+     .value = "TIME",
+     .type = OPTION_DURATION,
+     .min = 1000,
+     .offset = offsetof(struct recording_overdue_arguments, after_ms),
+     .help = "deletions decided longer ago; default 4d, a day before the promise ends"},
+    {0},
+};
+
+static const struct column overdue_columns[] = {
+    {"recording", "RECORDING", COLUMN_TEXT}, {"deleting_at", "DECIDED", COLUMN_TIME}, {"place", "PLACE", COLUMN_TEXT},
+    {"reason", "WHY", COLUMN_TEXT},	     {"copy", "COPY", COLUMN_TEXT},	      {0},
+};
+
+int recording_overdue_run(struct ctl *c, const void *arguments, struct error *e)
+{
+	const struct recording_overdue_arguments *a = arguments;
+	json_t *rows = NULL;
+	int r = deletion_overdue_list(c->db, a->after_ms ? a->after_ms : OVERDUE_AFTER_MS, &rows, e);
+	return r < 0 ? r : ctl_print_list(c, overdue_columns, rows, "No deletion is overdue.");
 }

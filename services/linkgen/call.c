@@ -116,7 +116,7 @@ static int authorise(struct call *c, struct db *d, struct error *e)
 		return call_refuse(c, 401, "unauthorized", "the API key is not known, or was revoked");
 	if (r == 0 && !(scopes & c->kind->scope))
 		return call_refuse(c, 403, "scope", "the API key lacks the scope %s",
-				   api_scope_to_string((enum api_scope)c->kind->scope));
+				   api_scope_to_string((enum api_scope)(c->kind->scope & -c->kind->scope)));
 	return r;
 }
 

@@ -14,7 +14,7 @@ struct call;
 
 struct call_kind {
 	const char *operation; /* label of the metrics */
-	unsigned scope;	       /* enum api_scope that the key must have; 0: a public call without a key */
+	unsigned scope;	       /* enum api_scope of which the key must have one; 0: a public call without a key */
 	enum limit limit;      /* by the remote address */
 	size_t input_bytes;    /* of call->input, zeroed */
 	/* On the loop: reads path, query and body into the input; texts of the request may be borrowed. NULL: nothing

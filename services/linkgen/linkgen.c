@@ -47,6 +47,7 @@ static const struct http_route routes[] = {
     {"GET", "/v1/recordings", recordings_list, HTTP_BODY_NONE, 0},
     {"GET", "/v1/recordings/:id", recordings_get, HTTP_BODY_NONE, 0},
     {"DELETE", "/v1/recordings/:id", recordings_delete, HTTP_BODY_NONE, 0},
+    {"GET", "/v1/recordings/:id/deletion", recordings_deletion, HTTP_BODY_NONE, 0},
     {0},
 };
 

@@ -101,15 +101,24 @@ static int delete_read(struct call *c, struct error *e)
 static int delete_work(struct call *c, struct db *d, struct error *e)
 {
 	const struct removal *in = c->input;
-	const char *state = NULL;
 	char id[UUID_TEXT_BYTES];
-	int r = api_recording_delete(d, c->actor, &c->account, &in->id, in->reason, &state, e);
+	int r = api_recording_delete(d, c->actor, &c->account, &in->id, in->reason, e);
+	if (r == 0)
+		r = api_recording_deletion(d, &c->account, &in->id, &c->answer, e);
 	if (r < 0)
 		return r;
 	uuid_format(&in->id, id);
 	c->status = 202;
-	c->answer = json_pack("{s:s, s:s}", "id", id, "state", state);
-	return c->answer ? 0 : error_nomem(e);
+	if (asprintf(&c->location, "/v1/recordings/%s/deletion", id) < 0) {
+		c->location = NULL;
+		return error_nomem(e);
+	}
+	return 0;
+}
+
+static int deletion_work(struct call *c, struct db *d, struct error *e)
+{
+	return api_recording_deletion(d, &c->account, c->input, &c->answer, e);
 }
 
 void recordings_list(struct http_request *r, void *arg)
@@ -147,6 +156,19 @@ void recordings_delete(struct http_request *r, void *arg)
 	    .input_bytes = sizeof(struct removal),
 	    .read = delete_read,
 	    .work = delete_work,
+	};
+	call_begin(r, arg, &kind);
+}
+
+void recordings_deletion(struct http_request *r, void *arg)
+{
+	static const struct call_kind kind = {
+	    .operation = "recording-deletion",
+	    .scope = API_RECORDINGS_READ | API_RECORDINGS_DELETE,
+	    .limit = LIMIT_API,
+	    .input_bytes = sizeof(struct uuid),
+	    .read = get_read,
+	    .work = deletion_work,
 	};
 	call_begin(r, arg, &kind);
 }

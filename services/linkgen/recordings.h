@@ -5,6 +5,6 @@
 
 #include "net/http.h"
 
-http_handler recordings_list, recordings_get, recordings_delete;
+http_handler recordings_list, recordings_get, recordings_delete, recordings_deletion;
 
 #endif

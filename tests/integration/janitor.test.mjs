@@ -84,6 +84,8 @@ describe("rushes-janitor", () => {
 		await until("nothing is overdue", async () => (await metric("rushes_deletion_overdue")) === 0);
 		await sql(`update rushes.recording set deleting_at = now() - interval '4 days 1 hour' where id = '${recording}'`);
 		await until("the metric rises", async () => (await metric("rushes_deletion_overdue")) === 1);
+		const [listed] = (await stack.ctl(["recording", "overdue"])).filter((one) => one.recording === recording);
+		assert.deepEqual([listed.place, listed.reason], [PLACE, "the owner has not confirmed"]);
 		const line = stack.log("janitor").find((entry) => entry.level === "error" && entry.recording === recording);
 		assert.match(line.message, /overdue: node\/1{8}-.*the owner has not confirmed/);
 		for (const { id } of await rows(`select id from rushes.copy where recording = '${recording}'`))

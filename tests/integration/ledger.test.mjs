@@ -12,6 +12,8 @@ import { freePorts } from "../../scripts/lib/ports.mjs";
 import { serviceEnvironment } from "../../scripts/lib/services.mjs";
 import { ROOT } from "../../scripts/lib/stack.mjs";
 import { testStack } from "../lib/harness.mjs";
+import { messageSchemas } from "../lib/schemas.mjs";
+import { tapBus } from "../lib/bus-tap.mjs";
 import { startS3Double } from "../lib/s3-double.mjs";
 
 const run = promisify(execFile);
@@ -41,11 +43,17 @@ function rootOf(leaves) {
 }
 
 describe("the ledger", () => {
+	let tap;
+
 	before(async () => {
 		await stack.prepare();
+		tap = await tapBus(stack);
 		await stack.startService("janitor");
 	});
-	after(() => stack.remove());
+	after(async () => {
+		tap?.close();
+		await stack.remove();
+	});
 
 	it("seals entries into linked and signed batches, and keeps them outside the database", async () => {
 		await addEntries(5);
@@ -407,6 +415,25 @@ describe("the ledger", () => {
 			const key = certificate.backups.find(({ what }) => /key/.test(what));
 			assert.equal(Date.parse(key.until) - Date.parse(certificate.decided_at), 4 * 86_400_000);
 			assert.match(await stack.ctl(["recording", "certificate", recording], { json: false }), /key-destroyed, unlinked/);
+		});
+
+		it("has the head that the news of the deletion carried", async () => {
+			const news = await until("recording.deleted was told", () =>
+				tap.messages.find(({ subject, body }) => subject === "events.recording.deleted" && body.recording === recording));
+			const event = news.body;
+			messageSchemas().check("event", event);
+			const { ledger } = event;
+			const [id, key] = fs.readFileSync(publicKey(), "utf8").trim().split("\n")[0].split(" ");
+			const der = Buffer.concat([Buffer.from("302a300506032b6570032100", "hex"), Buffer.from(key, "hex")]);
+			assert.ok(crypto.verify(null, Buffer.from(ledger.head), crypto.createPublicKey({ key: der, format: "der", type: "spki" }), Buffer.from(ledger.signature, "hex")));
+			const head = JSON.parse(ledger.head);
+			assert.deepEqual([ledger.batch, ledger.root, ledger.key], [head.batch, head.root, head.key]);
+			assert.equal(ledger.key, id);
+			const certificate = JSON.parse(fs.readFileSync(file, "utf8"));
+			assert.ok(certificate.heads.some((one) => one.head === ledger.head && one.signature === ledger.signature));
+			const entry = certificate.entries.find(({ batch, position }) => batch === ledger.batch && position === ledger.position);
+			assert.equal(sha256(Buffer.from([0]), Buffer.from(entry.text)).toString("hex"), ledger.hash);
+			assert.match(entry.text, /"kind": "complete"/);
 		});
 
 		it("is checked offline by the verifier, with the key alone", async () => {

@@ -178,7 +178,7 @@ describe("linkgen", () => {
 			select rushes.segment_present('${copy}', '${node}');
 			select rushes.segment_close('${recording}', 0, '${node}', 100, sha256('x'), 5);
 			select rushes.recording_saved('${recording}', 'user', true, false, false, 100, null);`);
-		return { recording, node };
+		return { recording, node, session, copy };
 	}
 
 	it("tells an account when its recording goes, by which rule, and what keeps it", async () => {
@@ -207,6 +207,59 @@ describe("linkgen", () => {
 		await stack.ctl(["recording", "delete", recording, "--reason", "test", "--yes"]);
 		assert.equal((await retention()).rule, "deleted-by-user");
 		await stack.ctl(["account", "plan", account.account, "--plan", "paid", "--expires", "never"]);
+	});
+
+	it("decides a deletion once, and tells until its end what is left and what is proven", async () => {
+		const { recording, node, session, copy } = await savedRecording();
+		const route = `/v1/recordings/${recording}`;
+		const keyOf = async (owner, scopes) => (await stack.ctl(["apikey", "create", owner.account, `key ${scopes}`, "--scopes", scopes])).key;
+		const remover = await keyOf(account, "recordings:read,recordings:delete");
+		const remove = (query = "", options = {}) => call("deleteRecording", `${route}${query}`, { method: "DELETE", key: remover, ...options });
+		const status = async (options) => call("getDeletion", `${route}/deletion`, options);
+		refused(await status(), 404, "not-found");
+		const reader = await keyOf(account, "recordings:read");
+		refused(await remove("", { key: reader }), 403, "scope");
+		refused(await remove("", { key: await keyOf(stranger, "recordings:delete") }), 404, "not-found");
+		refused(await remove(`?reason=${"x".repeat(501)}`), 400, "bad-request");
+
+		await stack.ctl(["recording", "hold", recording, "--reason", "case 4711"]);
+		refused(await remove(), 409, "conflict");
+		const decided = await remove("?reason=the%20customer%20asked");
+		assert.equal(decided.status, 202);
+		assert.equal(decided.headers.location, `${route}/deletion`);
+		assert.deepEqual([decided.json.state, decided.json.rule, decided.json.completed_at], ["deleting", "deleted-by-api", null]);
+		assert.equal(Date.parse(decided.json.deadline) - Date.parse(decided.json.decided_at), 5 * 86_400_000);
+		assert.deepEqual(decided.json.left.map((one) => [one.copy, one.of, one.where]), [[copy, "segment 0", "ingest"]]);
+
+		// from the decision on, in the same transaction
+		const facts = await stack.postgres.query(`select
+			(select count(*) from rushes.recording_key where recording = '${recording}') as keys,
+			(select count(*) from rushes.job where recording = '${recording}') as jobs,
+			(select string_agg(state, ',') from rushes.job_done where recording = '${recording}') as ended`);
+		assert.deepEqual(facts, [{ keys: 0, jobs: 0, ended: "cancelled" }]);
+		const prepare = stack.postgres.psql(`select rushes.segment_prepare('${recording}', '${session}')`);
+		await assert.rejects(prepare, (error) => /deleting/.test(error.stderr));
+		assert.equal((await call("getRecording", route)).json.state, "deleting");
+
+		const again = await remove();
+		assert.deepEqual([again.status, again.json.decided_at], [202, decided.json.decided_at]);
+		assert.deepEqual((await status({ key: reader })).json, again.json);
+		refused(await status({ key: stranger.key }), 404, "not-found");
+		assert.ok(!JSON.stringify(again.json.left).includes(node), "not our nodes");
+
+		await stack.postgres.psql(`
+			select rushes.sweep_decide('janitor', 100);
+			select rushes.copy_gone('${copy}', 'node/${node}', '{"unlinked": true}');
+			select rushes.personal_sweep(100)`);
+		const done = (await status()).json;
+		assert.deepEqual([done.state, done.left, done.overdue, done.personal_metadata], ["deleted", [], false, "gone"]);
+		assert.deepEqual(done.evidence.map(({ kind }) => kind).sort(), ["complete", "gone", "gone"]);
+		assert.deepEqual([(await remove()).status, (await call("getRecording", route)).json.state], [202, "deleted"]);
+		const audit = await stack.postgres.query(`select actor, detail from rushes.audit where subject = '${recording}' and action = 'recording.delete'`);
+		assert.equal(audit.length, 1);
+		assert.deepEqual(audit[0].detail, { rule: "deleted-by-api", reason: "the customer asked" });
+		const shown = await stack.ctl(["recording", "deletion", recording]);
+		assert.deepEqual([shown.state, shown.evidence.length], ["deleted", 3]);
 	});
 
 	it("serves the page under a strict policy", async () => {

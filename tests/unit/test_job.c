@@ -6,6 +6,7 @@
 #include <string.h>
 /* after the headers it needs */
 #include <cmocka.h>
+#include <jansson.h>
 
 static const char id_text[] = "0190163d-8694-739b-aea5-966c26f8ad91";
 
@@ -105,6 +106,32 @@ static void an_event_holds_ids_only(void **state _unused_)
 				  "\"at\":\"2026-11-22T02:00:00.000001Z\"}");
 }
 
+/* The longest there can be fits, and is JSON whose head is the text that was signed. */
+static void the_end_of_a_deletion_carries_its_head(void **state _unused_)
+{
+	char body[EVENT_MESSAGE_BYTES], head[LEDGER_HEAD_TEXT_BYTES];
+	struct event ev = {.id = INT64_MAX,
+			   .type = "recording.deleted",
+			   .account = the_id(),
+			   .recording = the_id(),
+			   .at = "2026-11-22T02:00:00.000001Z",
+			   .entry = INT64_MAX,
+			   .entry_position = INT64_MAX,
+			   .head = {.batch = INT64_MAX, .leaves = UINT32_MAX, .at = "2026-11-22T02:00:00.000001Z"}};
+	memset(ev.entry_hash, 0xab, sizeof(ev.entry_hash));
+	memset(ev.head.root, 0xff, sizeof(ev.head.root));
+	memset(ev.head.key_id, 'k', KEY_ID_CHARS_MAX);
+	ledger_head_text(&ev.head, head);
+	size_t n = event_message(&ev, body);
+	assert_int_equal(n, strlen(body));
+	json_t *message = json_loads(body, JSON_REJECT_DUPLICATES, NULL);
+	json_t *proof = json_object_get(message, "ledger");
+	assert_string_equal(json_string_value(json_object_get(proof, "head")), head);
+	assert_int_equal(strlen(json_string_value(json_object_get(proof, "signature"))), 128);
+	assert_int_equal(strspn(json_string_value(json_object_get(proof, "hash")), "ab"), 64);
+	json_decref(message);
+}
+
 static void parameters_are_text(void **state _unused_)
 {
 	char number[DB_INT_BYTES], bytes[DB_BYTEA_BYTES(3)];
@@ -122,6 +149,7 @@ int main(void)
 	    cmocka_unit_test(a_message_comes_back_as_it_was_made),
 	    cmocka_unit_test(foreign_messages_are_refused),
 	    cmocka_unit_test(an_event_holds_ids_only),
+	    cmocka_unit_test(the_end_of_a_deletion_carries_its_head),
 	    cmocka_unit_test(parameters_are_text),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
