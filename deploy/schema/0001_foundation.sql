@@ -79,6 +79,8 @@ insert into rushes.transition values
 	('recording', 'failed-conversion', 'saved'),
 	('recording', 'processed', 'closed'),
 	('recording', 'closed', 'processed'),
+	-- what was made of it is lost with its spool, and it is made again
+	('recording', 'processed', 'saved'),
 	('recording', 'open', 'deleting'),
 	('recording', 'saved', 'deleting'),
 	('recording', 'processed', 'deleting'),

@@ -172,6 +172,8 @@ create table rushes.node (
 	is_ahead boolean not null default false,
 	inventory_at timestamptz,
 	retired_at timestamptz,
+	-- who vouched that its disk is destroyed
+	attested_by text,
 	unique (id, region)
 ) with (fillfactor = 70);
 
@@ -498,6 +500,20 @@ create table rushes.unknown_file (
 	name text not null,
 	first_answer_at timestamptz not null default rushes.rushes_now(),
 	primary key (node, name)
+);
+
+-- Files of copies that neither tables nor ledger know: kept, until a person discards them.
+create table rushes.lost_row (
+	node uuid not null references rushes.node,
+	copy uuid not null,
+	account uuid not null,
+	recording uuid not null,
+	bytes bigint not null,
+	first_seen_at timestamptz not null default rushes.rushes_now(),
+	-- the walk over the spool that saw it last
+	walk bigint not null,
+	discarded_at timestamptz,
+	primary key (node, copy)
 );
 
 -- Rules paused on a place by a brake or by a person; '*' is every rule or every place, 'clock' every place because the clock

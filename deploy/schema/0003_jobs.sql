@@ -613,6 +613,16 @@ begin
 	return next;
 end $$;
 
+-- Refuses what would lie on a spool that is retired.
+create function rushes.require_node(p_node uuid) returns void
+	language plpgsql
+	as $$
+begin
+	if (select state from rushes.node where id = p_node) = 'retired' then
+		perform rushes.refuse('RU003', format('spool %s is retired', p_node));
+	end if;
+end $$;
+
 -- A spool beats: registers at first, then says that it lives and how much room it has.
 create function rushes.node_beat(p_node uuid, p_region text, p_service text, p_peer_url text, p_capacity bigint,
 				 p_free bigint, p_read_only boolean) returns text
@@ -623,7 +633,12 @@ declare
 	v_state text;
 	v_silent boolean;
 begin
-	select n.beat_at < rushes.rushes_now() - rushes.node_silence() into v_silent from rushes.node n where n.id = p_node;
+	select n.beat_at < rushes.rushes_now() - rushes.node_silence(), n.state into v_silent, v_state
+	from rushes.node n where n.id = p_node;
+	-- somebody attested that its disk is destroyed: it does not come back
+	if v_state = 'retired' then
+		return v_state;
+	end if;
 	insert into rushes.node as n (id, region, service, peer_url, capacity_bytes, free_bytes)
 	values (p_node, p_region, p_service, p_peer_url, p_capacity, p_free)
 	on conflict (id) do update

@@ -714,6 +714,8 @@ create function rushes.file_fate(p_node uuid, p_copy uuid, p_recording uuid) ret
 		when exists (select from rushes.copy c where c.id = p_copy and c.node = p_node) then 'known'
 		when exists (select from rushes.ledger l where l.copy = p_copy and l.kind = 'gone') then 'gone'
 		when exists (select from rushes.recording r where r.id = p_recording and r.state = 'deleted') then 'gone'
+		when exists (select from rushes.lost_row w where w.node = p_node and w.copy = p_copy and w.discarded_at is not null)
+			then 'gone'
 		-- decided, but its rows were lost when the database was restored: nobody else can end it
 		when not exists (select from rushes.recording r where r.id = p_recording)
 		 and exists (select from rushes.ledger l

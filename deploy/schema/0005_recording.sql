@@ -208,6 +208,7 @@ begin
 	if exists (select from rushes.segment g where g.recording = p_recording and g.state = 'open' and g.node = p_node) then
 		perform rushes.refuse('RU001', format('recording %s has another open segment', p_recording));
 	end if;
+	perform rushes.require_node(p_node);
 	insert into rushes.segment (recording, number, account, node, epoch, start_offset, provisional)
 	values (p_recording, p_number, r.account, p_node, p_epoch, p_start, p_provisional);
 	insert into rushes.copy (id, recording, account, region, segment, node, state, location)
@@ -601,6 +602,7 @@ create function rushes.file_copy_begin(p_job uuid, p_attempt integer, p_node uui
 declare
 	j rushes.job := rushes.lock_attempt(p_job, p_attempt);
 begin
+	perform rushes.require_node(p_node);
 	perform rushes.copy_set_going(c.id, null) from rushes.copy c
 	where c.recording = j.recording and c.kind = p_kind and c.node = p_node and c.state = 'incoming';
 	insert into rushes.copy (id, recording, account, region, kind, node, state, location, job, attempt)

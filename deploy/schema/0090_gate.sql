@@ -218,9 +218,8 @@ create function rushes.node_witness(p_node uuid, p_seen bigint) returns bigint
 declare
 	v_start timestamptz := rushes.rushes_now() - (clock_timestamp() - pg_postmaster_start_time());
 	n rushes.node;
-	v_state text;
+	v_state text := (select g.state from rushes.service_gate() g);
 begin
-	select state into v_state from rushes.installation;
 	select * into n from rushes.node where id = p_node for update;
 	if not found then
 		return case when v_state = 'open' then p_seen end;
@@ -254,6 +253,7 @@ declare
 	v_here bigint;
 	v_root bytea;
 begin
+	perform from rushes.service_gate();
 	select coalesce(max(id), 0) into v_here from rushes.ledger_batch;
 	select root into v_root from rushes.ledger_batch where id = p_last;
 	if p_last > v_here then

@@ -66,6 +66,8 @@ static const struct db_statement nodes_sql = {
     " FROM rushes.node n) t",
     0};
 
+static const struct db_statement node_sql = {"report_node", "SELECT rushes.node_show($1::uuid)::text", 1};
+
 int report_recordings(struct db *d, const struct report_recordings *f, json_t **ret, struct error *e)
 {
 	char account[UUID_TEXT_BYTES], limit[DB_INT_BYTES];
@@ -106,4 +108,9 @@ int report_job(struct db *d, const struct uuid *id, json_t **ret, struct error *
 int report_nodes(struct db *d, json_t **ret, struct error *e)
 {
 	return db_query_json(d, &nodes_sql, NULL, ret, e);
+}
+
+int report_node(struct db *d, const struct uuid *id, json_t **ret, struct error *e)
+{
+	return of_id(d, &node_sql, id, "spool", ret, e);
 }

@@ -33,4 +33,7 @@ int report_job(struct db *d, const struct uuid *id, json_t **ret, struct error *
 
 int report_nodes(struct db *d, json_t **ret, struct error *e) _must_check_;
 
+/* A spool with what lies on it: one object. ERR_NOTFOUND when there is none. */
+int report_node(struct db *d, const struct uuid *id, json_t **ret, struct error *e) _must_check_;
+
 #endif

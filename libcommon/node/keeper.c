@@ -40,6 +40,25 @@ struct keeper {
 	struct metric_series *removed_total;
 };
 
+static int reconcile_all(struct keeper *k, bool with_files, struct error *e);
+
+/* Somebody attested that this disk is destroyed, and its copies are gone by the ledger: their files go, and nothing is
+ * taken any more. */
+static int leave(struct keeper *k, struct error *e)
+{
+	int r = reconcile_all(k, true, e);
+	if (r < 0)
+		return r;
+	r = error_set(
+	    e, ERR_FATAL,
+	    "spool %s was retired: what the ledger calls gone is removed from it, and it is not used again; give the "
+	    "service an empty folder",
+	    spool_node_text(k->o.spool));
+	if (k->o.service)
+		service_fail(k->o.service, e);
+	return r;
+}
+
 static int beat(struct keeper *k, struct error *e)
 {
 	static const struct db_statement st = {
@@ -60,7 +79,9 @@ static int beat(struct keeper *k, struct error *e)
 				db_param_int((int64_t)capacity, c),
 				db_param_int((int64_t)available, f),
 				db_param_bool(spool_is_read_only(k->o.spool))};
-	return db_run(k->o.db, &st, params, NULL, e);
+	_cleanup_(db_result_freep) struct db_result *rows = NULL;
+	r = db_run(k->o.db, &st, params, &rows, e);
+	return r == 0 && strcmp(db_text(rows, 0, 0), "retired") == 0 ? leave(k, e) : r;
 }
 
 /* Removes what is going, confirms each. A copy that cannot be removed is tried again at the next turn. */

@@ -6,6 +6,7 @@
 #define RUSHES_NODE_KEEPER_H
 
 #include "base/metrics.h"
+#include "base/service.h"
 #include "node/spool.h"
 #include "store/db.h"
 
@@ -16,6 +17,7 @@ struct keeper_options {
 	struct db_pool *db;
 	const char *peer_url; /* where peers reach this spool */
 	struct metrics *metrics;
+	struct service *service; /* fails when the spool turns out to be retired; NULL: keeper_start() alone says so */
 	/* Whether this process is writing the `incoming` copy now, so that it is not abandoned. NULL: jobs alone tell.
 	 * Called on the keeper's thread. */
 	bool (*is_live)(void *arg, const struct uuid *copy);
@@ -24,8 +26,8 @@ struct keeper_options {
 
 struct keeper;
 
-/* Registers the node and brings rows and files into agreement once before it returns (blocking; retries for up to a
- * minute while the database is away), then starts the thread. */
+/* Registers the node (ERR_FATAL: it was retired) and brings rows and files into agreement once before it returns
+ * (blocking; retries for up to a minute while the database is away), then starts the thread. */
 int keeper_start(const struct keeper_options *o, struct keeper **ret, struct error *e) _must_check_;
 
 /* Ends the thread; waits for what it is doing. */

@@ -1,16 +1,19 @@
 #include "node/reconcile.h"
 
+#include "base/clock.h"
 #include "base/log.h"
 #include "spool/sealed.h"
 
 #include <assert.h>
 #include <fcntl.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #define PAGE 500
 
 struct run {
 	const struct reconcile_options *o;
+	char walk[DB_INT_BYTES]; /* this walk over the files, by its time */
 	struct reconcile_result *result;
 	struct metric *alarms;
 };
@@ -113,6 +116,48 @@ static int ask_fate(struct run *run, const char *copy, const char *recording, en
 	return 0;
 }
 
+/* A file without a row that the ledger calls gone. Its removal is written down where it was not yet. */
+static int remove_stray(struct run *run, const char *name, const char *copy, const struct sealed_header *h,
+			struct error *e)
+{
+	static const struct db_statement st = {"stray_gone",
+					       "SELECT rushes.stray_gone($1::uuid, $2::uuid, $3::uuid, $4::uuid)", 4};
+	char account[UUID_TEXT_BYTES], recording[UUID_TEXT_BYTES];
+	uuid_format(&h->account, account);
+	uuid_format(&h->recording, recording);
+	struct log_context ctx = {.copy = copy, .recording = recording};
+	log_info(&ctx, "removing the file of a copy that the ledger calls gone");
+	run->result->removed++;
+	int r = spool_remove_stray(run->o->spool, name, e);
+	const char *params[] = {spool_node_text(run->o->spool), copy, account, recording};
+	return r < 0 ? r : db_run(run->o->db, &st, params, NULL, e);
+}
+
+static int keep_lost_row(struct run *run, const char *copy, const struct sealed_header *h, struct error *e)
+{
+	static const struct db_statement st = {
+	    "lost_row_seen",
+	    "SELECT rushes.lost_row_seen($1::uuid, $2::uuid, $3::uuid, $4::uuid, $5::bigint, $6::bigint)", 6};
+	char account[UUID_TEXT_BYTES], recording[UUID_TEXT_BYTES], bytes[DB_INT_BYTES];
+	struct stat file = {0};
+	_cleanup_(closep) int fd = -1;
+	if (spool_open_copy(run->o->spool, &h->copy, O_RDONLY, &fd, NULL) == 0)
+		(void)fstat(fd, &file);
+	uuid_format(&h->account, account);
+	uuid_format(&h->recording, recording);
+	struct log_context ctx = {.copy = copy, .recording = recording};
+	log_error(&ctx, "ALARM: neither tables nor ledger know the copy of this file; it is kept");
+	metric_count(run->alarms, "lost-row");
+	run->result->lost_rows++;
+	const char *params[] = {spool_node_text(run->o->spool),
+				copy,
+				account,
+				recording,
+				db_param_int((int64_t)file.st_size, bytes),
+				run->walk};
+	return db_run(run->o->db, &st, params, NULL, e);
+}
+
 static int check_sealed(struct run *run, const char *name, const struct uuid *named, const struct sealed_header *h,
 			struct error *e)
 {
@@ -123,18 +168,9 @@ static int check_sealed(struct run *run, const char *name, const struct uuid *na
 	int r = ask_fate(run, copy, recording, &fate, e);
 	if (r < 0)
 		return r;
-	struct log_context ctx = {.copy = copy, .recording = recording};
-	if (fate == FATE_GONE) {
-		log_info(&ctx, "removing the file of a copy that the ledger calls gone");
-		run->result->removed++;
-		return spool_remove_stray(run->o->spool, name, e);
-	}
-	if (fate == FATE_LOST_ROW) {
-		log_error(&ctx, "ALARM: neither tables nor ledger know the copy of this file; it is kept");
-		metric_count(run->alarms, "lost-row");
-		run->result->lost_rows++;
-	}
-	return 0;
+	if (fate == FATE_GONE)
+		return remove_stray(run, name, copy, h, e);
+	return fate == FATE_LOST_ROW ? keep_lost_row(run, copy, h, e) : 0;
 }
 
 static int check_unknown(struct run *run, const char *name, struct error *e)
@@ -184,14 +220,19 @@ static int check_file(void *arg, const char *name, const struct uuid *copy, stru
 
 int reconcile_run(const struct reconcile_options *o, struct reconcile_result *ret, struct error *e)
 {
+	static const struct db_statement settle = {"lost_rows_settle",
+						   "SELECT rushes.lost_rows_settle($1::uuid, $2::bigint)", 2};
 	static const char *const labels[] = {"kind", NULL};
 	struct run run = {.o = o, .result = ret};
 	run.alarms =
 	    metrics_counter(o->metrics, "rushes_spool_alarms_total",
 			    "Files and rows of this spool that did not agree: lost, lost-row, unknown-removed.",
 			    labels);
+	(void)db_param_int(clock_wall_us(), run.walk);
 	int r = check_rows(&run, e);
-	if (r == 0 && o->with_files)
-		r = spool_walk(o->spool, check_file, &run, e);
-	return r;
+	if (r < 0 || !o->with_files)
+		return r;
+	r = spool_walk(o->spool, check_file, &run, e);
+	/* what was not seen in a whole walk is no longer there */
+	return r < 0 ? r : db_run(o->db, &settle, (const char *[]){spool_node_text(o->spool), run.walk}, NULL, e);
 }

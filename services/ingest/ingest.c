@@ -245,6 +245,7 @@ static int open_listeners(struct ingest *g, struct error *e)
 					      .db = platform_db(p),
 					      .peer_url = g->config->peer_url,
 					      .metrics = platform_metrics(p),
+					      .service = platform_service(p),
 					      .is_live = is_live,
 					      .arg = g};
 	const struct serve_options serve = {.loop = platform_loop(p),

@@ -102,7 +102,8 @@ static int open_peers(struct transcoder *t, struct error *e)
 	const struct keeper_options keeper = {.spool = t->spool,
 					      .db = platform_db(p),
 					      .peer_url = t->config->peer_url,
-					      .metrics = platform_metrics(p)};
+					      .metrics = platform_metrics(p),
+					      .service = platform_service(p)};
 	const struct serve_options serve = {.loop = platform_loop(p),
 					    .pool = platform_pool(p),
 					    .db = platform_db(p),

@@ -55,6 +55,9 @@ describe("a database recovered to a point in time", () => {
 	it("ends the services that ran, and holds those that start: nothing is done", async () => {
 		await until("the services ended", () => SERVICES.every((service) => !isRunning(stack.services[service])));
 		assert.equal(await stateOf(deleted.recording), "closed", "restored to before the deletion");
+		// what was delivered may have left its transcoder meanwhile
+		laterFiles = laterFiles.filter((copy) => allFiles().includes(copy));
+		assert.ok(laterFiles.length > 0);
 		const before = { files: allFiles(), rows: await value("select count(*) from rushes.copy"), ledger: await value("select max(id) from rushes.ledger") };
 		for (const service of SERVICES) await stack.launchService(service);
 		for (const service of SERVICES) {
@@ -124,5 +127,36 @@ describe("a database recovered to a point in time", () => {
 		assert.deepEqual(findings, []);
 		assert.equal((await stack.ctl(["recording", "certificate", deleted.recording])).recording, deleted.recording);
 		assert.match((await stack.ctl(["audit", "list"])).map(({ action }) => action).join(" "), /restore\.open/);
+	});
+
+	it("lets a person give up a file whose row is lost", async () => {
+		const node = (await stack.ctl(["node", "list"])).find(({ service }) => service === "ingest").id;
+		const [lost] = (await stack.ctl(["node", "show", node])).lost_rows;
+		assert.deepEqual([lost.recording, lost.key], [later.recording, "gone: nobody can read it"]);
+		await stack.ctl(["node", "discard", node, lost.copy, "--reason", "the customer sent it again", "--yes"]);
+		await stack.kill("ingest");
+		await stack.restart("ingest");
+		await until("its file is gone", () => !filesOf("ingest").includes(lost.copy));
+		assert.equal(await value(`select evidence->>'unlinked' from rushes.ledger where copy = '${lost.copy}' and kind = 'gone'`), "true");
+		assert.deepEqual((await stack.ctl(["node", "show", node])).lost_rows, []);
+	});
+
+	it("refuses a retired spool that comes back, and removes what the ledger calls gone", async () => {
+		await stack.kill("storage-pusher");
+		const sent = await sendFixture(stack, account, FIXTURE);
+		await until("it lies on the transcoder", async () => (await stateOf(sent.recording)) === "processed");
+		const node = (await stack.ctl(["node", "list"])).find(({ service }) => service === "transcoder").id;
+		const copy = await value(`select id from rushes.copy where recording = '${sent.recording}' and node = '${node}'`);
+		const retire = ["node", "retire", node, "--attested-by", "Ann Lee", "--reason", "burned", "--yes"];
+		await assert.rejects(() => stack.ctl(retire), /beats/);
+		await stack.kill("transcoder");
+		await stack.postgres.psql(`update rushes.node set beat_at = beat_at - interval '1 year' where id = '${node}'`);
+		await stack.ctl(retire);
+		assert.equal(await stateOf(sent.recording), "saved", "it is made again from the raw");
+		assert.ok(filesOf("transcoder").includes(copy));
+		await stack.launchService("transcoder");
+		await until("the service ended", () => !isRunning(stack.services.transcoder));
+		assert.match(stack.text("transcoder"), /was retired/);
+		assert.ok(!filesOf("transcoder").includes(copy));
 	});
 });
