@@ -7,9 +7,6 @@
 #include <inttypes.h>
 #include <string.h>
 
-/* What point-in-time recovery of the database reaches back at most (docs/retention.md). */
-#define BACKUP_US ((int64_t)4 * 86400 * 1000000)
-
 static const char *text_of(const json_t *o, const char *name)
 {
 	const char *text = json_string_value(json_object_get(o, name));
@@ -69,25 +66,26 @@ static json_t *list_copies(json_t *entries, bool key_destroyed)
 	return copies;
 }
 
-static json_t *backup_line(const char *what, const json_t *entry)
+static json_t *backup_line(const char *what, const json_t *entry, int64_t reach_ms)
 {
 	char until[CLOCK_TEXT_BYTES] = "";
 	int64_t at_us = 0;
 	if (clock_parse(text_of(entry, "at"), &at_us))
-		clock_format(at_us + BACKUP_US, until);
+		clock_format(at_us + reach_ms * 1000, until);
 	return json_pack("{s:s, s:s}", "what", what, "until", until);
 }
 
-static json_t *list_backups(json_t *entries, json_t *decided, json_t *complete, bool key_destroyed)
+static json_t *list_backups(json_t *entries, json_t *decided, json_t *complete, bool key_destroyed, int64_t reach_ms)
 {
 	size_t i = 0;
 	json_t *entry = NULL, *lines = json_array();
 	if (key_destroyed)
-		(void)json_array_append_new(lines, backup_line("the recording's sealed key, not its bytes", decided));
+		(void)json_array_append_new(lines, backup_line("the recording's sealed key, not its bytes", decided,
+							       reach_ms));
 	json_array_foreach (entries, i, entry)
 		if (strcmp(text_of(entry, "rule"), "personal-metadata") == 0)
-			(void)json_array_append_new(lines, backup_line("personal metadata", entry));
-	(void)json_array_append_new(lines, backup_line("names, sizes and places of the copies", complete));
+			(void)json_array_append_new(lines, backup_line("personal metadata", entry, reach_ms));
+	(void)json_array_append_new(lines, backup_line("names, sizes and places of the copies", complete, reach_ms));
 	return lines;
 }
 
@@ -196,7 +194,7 @@ static int prove(struct db *d, json_t *entries, json_t *proven, json_t *heads, s
 	return 0;
 }
 
-int certificate_make(struct db *d, const struct uuid *recording, json_t **ret, struct error *e)
+int certificate_make(struct db *d, const struct uuid *recording, int64_t backup_reach_ms, json_t **ret, struct error *e)
 {
 	char id[UUID_TEXT_BYTES];
 	json_t *entries = NULL, *proven = NULL, *heads = NULL;
@@ -221,8 +219,8 @@ int certificate_make(struct db *d, const struct uuid *recording, json_t **ret, s
 			      "rule", json_object_get(complete, "rule"), "decided_at", json_object_get(decided, "at"),
 			      "completed_at", json_object_get(complete, "at"), "left_with_the_client", left, "copies",
 			      list_copies(entries, key_destroyed), "backups",
-			      list_backups(entries, decided, complete, key_destroyed), "entries", proven, "heads",
-			      heads);
+			      list_backups(entries, decided, complete, key_destroyed, backup_reach_ms), "entries",
+			      proven, "heads", heads);
 		r = *ret ? 0 : error_nomem(e);
 	}
 	json_decref(proven);

@@ -8,7 +8,8 @@
 
 /* `*ret` is the caller's. ERR_NOTFOUND while the recording is not completely removed, ERR_RETRY while one of its
  * entries is not sealed, ERR_CORRUPT when a batch's entries do not give its root. */
-int certificate_make(struct db *d, const struct uuid *recording, json_t **ret, struct error *e) _must_check_;
+int certificate_make(struct db *d, const struct uuid *recording, int64_t backup_reach_ms, json_t **ret,
+		     struct error *e) _must_check_;
 
 /* The same in words. */
 void certificate_print(const json_t *certificate, FILE *out);

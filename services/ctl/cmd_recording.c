@@ -370,7 +370,7 @@ static int certificate(struct ctl *c, const void *arguments, struct error *e)
 {
 	const struct certificate_arguments *a = arguments;
 	json_t *value = NULL;
-	int r = certificate_make(c->db, &a->id, &value, e);
+	int r = certificate_make(c->db, &a->id, (int64_t)c->config.backup_reach_ms, &value, e);
 	if (r == 0 && a->out)
 		r = write_new(a->out, value, e);
 	if (r == 0 && c->json)

@@ -36,6 +36,12 @@ static const struct config_option options[] = {
 	   "Whether the ledger target of kind s3 may lie at loopback and private addresses"),
     OPTION("RUSHES_LEDGER_PUBLIC_KEY_FILE", CONFIG_PATH, "", ledger_public_key_file,
 	   "Public halves of the keys that signed the ledger, a line each"),
+    {.name = "RUSHES_BACKUP_REACH",
+     .type = CONFIG_DURATION,
+     .initial = "4d",
+     .max = (uint64_t)4 * 86400000,
+     .offset = offsetof(struct ctl_config, backup_reach_ms),
+     .help = "How far back backups and point-in-time recovery of the database reach; certificates say so"},
     {0},
 };
 

@@ -23,6 +23,7 @@ struct ctl_config {
 	char *ledger_target, *ledger_credential_file, *ledger_region, *ledger_ca_file;
 	bool ledger_private;
 	char *ledger_public_key_file;
+	uint64_t backup_reach_ms;
 };
 
 extern const struct config_schema ctl_config_schema;
