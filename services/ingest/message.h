@@ -38,7 +38,7 @@ struct message {
 	char *token;			     /* token */
 	struct uuid take;		     /* start */
 	char *mime;			     /* start */
-	char *source;			     /* start: "screen", "camera", "microphone" */
+	char *source;			     /* start: "screen", "camera", "microphone", "file" */
 	json_t *devices;		     /* start */
 	char *referrer;			     /* start */
 	char *file_name;		     /* start */

@@ -190,6 +190,8 @@ static void start(struct stream *s, const struct message *m)
 	start.devices = devices;
 	start.referrer = m->referrer;
 	start.file_name = m->file_name;
+	/* sending one may take longer than it lasts */
+	start.is_upload = m->source && strcmp(m->source, "file") == 0;
 	start.replaces = m->replaces;
 	start.has_acked = m->has_acked;
 	start.acked = m->acked;

@@ -12,6 +12,7 @@ import { waitFor } from "../../scripts/lib/process.mjs";
 import { ROOT } from "../../scripts/lib/stack.mjs";
 import { browserOptions, startBrowser } from "../lib/browser.mjs";
 import { startFake } from "../lib/fake-service.mjs";
+import { FIXTURES } from "../lib/harness.mjs";
 
 const run = promisify(execFile);
 const AXE = path.join(ROOT, "tests/node_modules/axe-core/axe.min.js");
@@ -305,17 +306,101 @@ describe("recorder page", () => {
 			assert.match(await text(id, poor), expected);
 			await other.close();
 		}
-		const phone = await browser.newContext({ viewport: { width: 390, height: 844 } });
-		await phone.addInitScript("delete MediaDevices.prototype.getDisplayMedia");
-		const small = await newPage(phone);
-		await small.goto(`${fake.url}/r/abc`);
-		await shown("intro", small);
-		assert.equal(await small.isDisabled("input[value=screen]"), true);
-		assert.equal(await small.isChecked("input[value=camera]"), true);
-		assert.equal(await small.isVisible("#no-screen"), true);
-		const wide = await small.evaluate(() => document.documentElement.scrollWidth > innerWidth);
-		assert.equal(wide, false, "the page is wider than a phone");
-		await phone.close();
+	});
+
+	describe("on a phone, which shares no screen", () => {
+		const FILM = path.join(FIXTURES, "phone-rotated90-h264-aac.mp4");
+		let phone;
+		let small;
+
+		beforeEach(async () => {
+			phone = await browser.newContext({ viewport: { width: 390, height: 844 } });
+			await phone.addInitScript("delete MediaDevices.prototype.getDisplayMedia");
+			small = await newPage(phone);
+			await small.goto(`${fake.url}/r/abc`);
+			await shown("intro", small);
+		});
+		afterEach(() => phone.close());
+
+		const choose = async (file = FILM, label = "Choose a video") => {
+			await small.check("input[value=file]", { force: true });
+			await small.setInputFiles(`label:has-text("${label}") input`, file);
+		};
+
+		it("offers videos in the screen's place, and fits", async () => {
+			assert.equal(await small.locator("input[value=screen]").count(), 0);
+			assert.equal(await small.isChecked("input[value=camera]"), true);
+			assert.deepEqual([await small.isVisible("#continue"), await small.isVisible("text=Film now")], [true, false]);
+			await small.check("input[value=file]", { force: true });
+			assert.deepEqual([await small.isVisible("#continue"), await small.isVisible("text=Film now")], [false, true]);
+			const inputs = await small.$$eval("[type=file]", (list) => list.map((input) => [input.accept, input.getAttribute("capture")]));
+			assert.deepEqual(inputs, [["video/*", "environment"], ["video/*", null]]);
+			await small.click("label:has-text('Film now')");
+			assert.equal(await small.evaluate(() => document.querySelector("[name=consent]").matches(":user-invalid, :focus")), true);
+			assert.equal(await small.evaluate(() => document.documentElement.scrollWidth > innerWidth), false, "the page is wider than a phone");
+		});
+
+		it("sends a video after showing it", async () => {
+			await small.check("input[name=consent]");
+			await choose();
+			await small.waitForSelector("#stage[data-mode=review]");
+			await waitFor("it is playable", () => small.evaluate(() => document.querySelector("video").duration > 0));
+			await send(small);
+			const [take] = takes();
+			assert.deepEqual([take.source, take.mime, take.file_name], ["file", "video/mp4", path.basename(FILM)]);
+			assert.ok(take.bytes.equals(fs.readFileSync(FILM)));
+			assert.deepEqual(await left(small), [0, 0]);
+		});
+
+		it("goes on with a video after cuts and a reload, and drops one that it has not whole", async () => {
+			const bytes = Buffer.concat([fs.readFileSync(FILM), Buffer.alloc(2_500_000)]);
+			const file = { name: "long.mp4", mimeType: "video/mp4", buffer: bytes };
+			await small.check("input[name=consent]");
+			await choose(file, "Film now");
+			await small.waitForSelector("#stage[data-mode=review]");
+			await waitFor("all of it is here", () => small.evaluate(() => new Promise((resolve) => {
+				indexedDB.open("rushes", 1).onsuccess = ({ target }) => {
+					const all = target.result.transaction("takes").objectStore("takes").getAll();
+					all.onsuccess = () => resolve(all.result[0]?.ended === "stop");
+				};
+			})));
+			fake.cut();
+			await small.reload();
+			await small.waitForSelector("#stage[data-mode=review]");
+			await send(small);
+			assert.ok(takes()[0].bytes.equals(bytes));
+			await small.evaluate(() => {
+				const { arrayBuffer } = Blob.prototype;
+				let pieces = 0;
+				Blob.prototype.arrayBuffer = function () {
+					return ++pieces > 3 ? new Promise(() => {}) : arrayBuffer.call(this);
+				};
+			});
+			await small.click("#more");
+			await choose(file);
+			await small.waitForSelector("#stage[data-mode=review]");
+			await waitFor("some of it is sent", () => takes().length === 2 && takes()[1].bytes.length > 0);
+			await small.reload();
+			await shown("intro", small);
+			await waitFor("it is discarded", () => takes()[1].aborted);
+			await waitFor("nothing is left", async () => (await left(small)).every((count) => count === 0));
+		});
+
+		it("says what is too large", async () => {
+			await small.evaluate(() => Object.defineProperty(File.prototype, "size", { get: () => 3e9 }));
+			await small.check("input[name=consent]");
+			await choose();
+			await shown("problem", small);
+			assert.match(await text("problem-title", small), /too large/);
+			assert.equal(takes().length, 0);
+		});
+
+		it("can be used without seeing it", async () => {
+			await small.check("input[value=file]", { force: true });
+			await small.evaluate(fs.readFileSync(AXE, "utf8"));
+			const { violations } = await small.evaluate(() => axe.run());
+			assert.deepEqual(violations.map(({ id, nodes }) => `${id}: ${nodes.map(({ html }) => html).join(" ")}`), []);
+		});
 	});
 
 	it("says when the person refuses, or has no device", async () => {

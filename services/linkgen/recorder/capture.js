@@ -1,16 +1,14 @@
-/* The browser's side of recording: what it can do, its devices, and the recorder that hands out bytes. */
+/* The browser's devices, and the recorder that hands out bytes. */
 
 const VIDEO = ["video/webm;codecs=vp9,opus", "video/webm;codecs=vp8,opus", "video/mp4;codecs=avc3.42E01F,opus", "video/mp4"];
 const AUDIO = ["audio/webm;codecs=opus", "audio/mp4"];
 const RATE = { ideal: 30, max: 30 };
 const PICTURE = { width: { ideal: 1280 }, height: { ideal: 720 }, frameRate: RATE };
 
-/* A browser without a picker may leave the question unanswered for ever. */
-const PICKER_MS = 180000;
 /* Shorter slices give broken or empty chunks in some browsers. */
 const SLICE_MS = 1000;
 
-/** `missing`: what is in the way of recording, or ''; `screen`: whether a screen can be shared. */
+/** `missing`: what is in the way, or ''. */
 export function abilities() {
 	const devices = navigator.mediaDevices;
 	const able = devices?.getUserMedia && window.MediaRecorder && window.indexedDB;
@@ -18,13 +16,6 @@ export function abilities() {
 }
 
 const end = (stream) => stream.getTracks().forEach((track) => track.stop());
-
-const limited = (promise) =>
-	new Promise((resolve, reject) => {
-		const late = () => reject({ name: "TimeoutError" }) ?? promise.then(end);
-		const timer = setTimeout(late, PICKER_MS);
-		promise.then(resolve, reject).finally(() => clearTimeout(timer));
-	});
 
 /** Opens 'screen', 'camera' or 'microphone', or throws the browser's error. Must run in the turn of a click: Safari
  * demands it for screens. `withoutVoice` tells that the screen came but the microphone was refused. */
@@ -35,7 +26,7 @@ export async function openCapture(source, voice) {
 		return new Capture(source, [await devices.getUserMedia({ video: camera && PICTURE, audio: voice || !camera })]);
 	}
 	const asked = { video: { frameRate: RATE }, audio: true, selfBrowserSurface: "exclude" };
-	const streams = [await limited(devices.getDisplayMedia(asked))];
+	const streams = [await devices.getDisplayMedia(asked)];
 	const spoken = voice && (await devices.getUserMedia({ audio: true }).catch(() => null));
 	if (spoken) streams.push(spoken);
 	return new Capture(source, streams, spoken === null);
@@ -80,8 +71,7 @@ class Capture {
 	}
 }
 
-/** Records a capture. Calls `chunk(buffer)` one after the other and waits for each; `stop()` resolves after the last.
- * After an error, which goes to `failed`, no more are handed out: nothing may follow a gap. */
+/** Records a capture: waits for each `chunk(buffer)`. After an error, told to `failed`, none follows. */
 export class Recorder {
 	constructor(capture, chunk, failed) {
 		const types = capture.source === "microphone" ? AUDIO : VIDEO;
@@ -110,7 +100,7 @@ export class Recorder {
 		this.media.start(SLICE_MS);
 	}
 
-	/** What the browser really records, which need not be what was asked. */
+	/** What the browser really records. */
 	get mime() {
 		return this.media.mimeType;
 	}

@@ -24,8 +24,7 @@ const PROBLEMS = {
 	"too-large": ["This recording is too large", "Please make a shorter one.", "reload"],
 	NotAllowedError: ["We got no permission", "Try again and allow it, or use the icon beside the address.", "intro"],
 	NotFoundError: ["No camera or microphone was found", "Connect one, or choose something else.", "intro"],
-	NotReadableError: ["Your camera or microphone is busy", "Close the program that uses it.", "intro"],
-	TimeoutError: ["Nothing was chosen", "Pick what to share when your browser asks.", "intro"],
+	NotReadableError: ["Your device is busy", "Close the program that uses it.", "intro"],
 	empty: ["Nothing was recorded", "It stopped before it began.", "intro"],
 	other: ["Something went wrong", "Please try again soon.", "reload"],
 };
@@ -34,13 +33,13 @@ const explain = (name) => PROBLEMS[name] ?? PROBLEMS.other;
 
 let info, refusal, capture, recorder, take, stream, line, rules, sure;
 
+const PART_BYTES = 512 * 1024;
+
 const size = (bytes) => (bytes / 1e6).toFixed(1) + " MB";
 const clock = (ms) => Math.floor(ms / 60000) + ":" + String(Math.floor(ms / 1000) % 60).padStart(2, "0");
 
 function show(view) {
 	for (const section of document.querySelectorAll("main > section")) section.hidden = section.id !== view;
-	for (const step of $("steps").children)
-		step.ariaCurrent = step.dataset.step === view ? "step" : null;
 	$(view).querySelector("h1").focus();
 	scrollTo(0, 0);
 }
@@ -56,7 +55,7 @@ function problem(name, keep) {
 	show("problem");
 }
 
-/* A JSON answer, or an error {code, final}; final: asking again is useless. */
+/* A JSON answer, or an error {code, final}. */
 async function call(path, body) {
 	let response, answer;
 	try {
@@ -104,12 +103,13 @@ function progress(event) {
 		line = stream.ready;
 		text("status", line ? "Connected" : "Connection lost. Your recording is safe on this device.");
 	}
-	const got = Math.min(stream.acked, take.bytes);
-	const state = !line ? "No connection: kept on this device" : take.ended && got === take.bytes ? "Everything is received" : "Being received as you record";
+	const all = take.size ?? take.bytes;
+	const got = Math.min(stream.acked, all);
+	const state = !line ? "No connection: kept on this device" : take.ended && got === all ? "Everything is received" : "Being received";
 	hide("upload", false);
 	text("line", state);
-	text("bytes", `${size(got)} of ${size(take.bytes)}`);
-	$("received").value = $("sending").value = got / take.bytes;
+	text("bytes", `${size(got)} of ${size(all)}`);
+	$("received").value = $("sending").value = got / all;
 	if (take.wish !== "send") return;
 	const copied = event === "copied";
 	const saved = (take.saved ||= copied || event === "saved");
@@ -161,6 +161,7 @@ function tick() {
 async function preview(event) {
 	event.preventDefault();
 	const choice = new FormData($("choose"));
+	if (choice.get("source") === "file") return;
 	$("continue").disabled = true;
 	try {
 		capture = await openCapture(choice.get("source"), choice.has("voice"));
@@ -202,7 +203,7 @@ async function admit() {
 function start() {
 	take = null;
 	line = false;
-	recorder = new Recorder(capture, keep, (error) => stop(error));
+	recorder = new Recorder(capture, (buffer) => keep(buffer, { mime: recorder.mime, source: capture.source, ms: recorder.ms }), (error) => stop(error));
 	recorder.start();
 	capture.onended = () => stop();
 	text("pause", "Pause");
@@ -210,14 +211,48 @@ function start() {
 	navigator.wakeLock?.request("screen").catch(() => {});
 }
 
-async function keep(buffer) {
-	const one = take ?? store.newTake(code, recorder.mime, capture.source);
-	const release = take ?? (await claim(one.id));
-	one.ms = recorder.ms;
+async function keep(buffer, facts) {
+	const first = !take;
+	const one = Object.assign(take ?? store.newTake(code), facts);
+	const release = first && (await claim(one.id));
 	await store.append(one, buffer);
-	if (take) stream.pump();
-	else stream = follow((take = one), release);
+	if (first) stream = follow((take = one), release);
+	else stream.pump();
 	progress();
+}
+
+/* A file goes the way of a recording, so that it survives what a recording does. */
+async function pick({ target }) {
+	const [file] = target.files;
+	if (!file) return;
+	const facts = { mime: file.type, source: "file", name: file.name, size: file.size };
+	let one;
+	try {
+		rules = await admission(code, false, info.consent);
+		if (!file.size) throw { code: "empty" };
+		if (file.size > rules.limits.bytes) throw { code: "too-large" };
+		take = null;
+		for (let at = 0; at < file.size; at += PART_BYTES) {
+			const part = await file.slice(at, at + PART_BYTES).arrayBuffer();
+			if (one && one !== take) return;
+			await keep(part, facts);
+			if (one) continue;
+			one = take;
+			review(file);
+		}
+		if (one === take) await whole(one, 0);
+	} catch (error) {
+		if (one) decide("abort");
+		problem(error.code ?? error.name);
+	} finally {
+		target.value = "";
+	}
+}
+
+async function whole(one, ms) {
+	Object.assign(one, { ended: "stop", paused: false, ms });
+	await store.saveTake(one);
+	stream.pump();
 }
 
 function pause() {
@@ -238,10 +273,7 @@ async function finish() {
 	leave();
 	$("stage").removeAttribute("data-paused");
 	document.title = TITLE;
-	if (!take) return;
-	Object.assign(take, { ended: "stop", paused: false, ms: ending.ms });
-	await store.saveTake(take);
-	stream.pump();
+	if (take) await whole(take, ending.ms);
 }
 
 async function stop(error) {
@@ -253,11 +285,11 @@ async function stop(error) {
 	if (error) notice(`${explain(error.name)[0]}. Everything until then was kept.`);
 }
 
-async function review() {
+async function review(file) {
 	mode("review");
 	text("time", clock(take.ms));
 	progress();
-	const video = Object.assign($("video"), { srcObject: null, src: URL.createObjectURL(await store.blob(take)), controls: true, muted: false });
+	const video = Object.assign($("video"), { srcObject: null, src: URL.createObjectURL(file ?? (await store.blob(take))), controls: true, muted: false });
 	/* Recorded files name no length: a look behind the end makes the browser find it. */
 	video.onloadedmetadata = () => {
 		if (video.duration !== Infinity) return;
@@ -276,7 +308,6 @@ async function decide(wish) {
 	show("done");
 }
 
-/* Asked twice, since it can't be undone. */
 function again() {
 	if (sure) return decide("abort");
 	sure = true;
@@ -298,11 +329,13 @@ function intro() {
 	show("intro");
 }
 
-/* Takes that an earlier page left: all are sent on, the newest of this link is shown. */
+/* Takes that an earlier page left are sent on; this link's newest is shown. */
 async function leftovers() {
 	for (const old of await store.takes()) {
 		const release = await claim(old.id);
 		if (!release) continue;
+		/* half a file is of no use */
+		if (old.size > old.bytes) old.wish = "abort";
 		Object.assign(old, { ended: old.ended || "page-gone", paused: false });
 		await store.saveTake(old);
 		const one = follow(old, release);
@@ -313,11 +346,15 @@ async function leftovers() {
 async function begin() {
 	const { missing, screen } = abilities();
 	if (missing) return problem(missing);
-	const { source } = $("choose").elements;
+	const form = $("choose");
+	const { source } = form.elements;
+	/* Phones share no screen, but have videos, of their screens too. */
+	(screen ? source[2] : source[0]).parentNode.remove();
 	source.value = screen ? "screen" : "camera";
-	source[0].disabled = !screen;
-	hide("no-screen", screen);
-	$("choose").onchange = () => hide("voice", source.value === "microphone");
+	for (const input of form.querySelectorAll("[type=file]")) {
+		input.onclick = (event) => form.reportValidity() || event.preventDefault();
+		input.onchange = pick;
+	}
 	try {
 		await store.open();
 		await leftovers();

@@ -32,8 +32,8 @@ export const takes = () => done(table("takes").getAll());
 export const saveTake = (take) => done(table("takes", "readwrite").put(take));
 
 /** A take of no bytes yet; its first append stores it. `wish` is what the person decided: '', 'send' or 'abort'. */
-export const newTake = (code, mime, source) => ({
-	id: crypto.randomUUID(), code, mime, source, started: Date.now(), bytes: 0, crc: 0, ms: 0, paused: false, ended: "", wish: "",
+export const newTake = (code) => ({
+	id: crypto.randomUUID(), code, started: Date.now(), bytes: 0, crc: 0, ms: 0, paused: false, ended: "", wish: "",
 });
 
 /** Appends bytes and counts them in one transaction, so that a crash leaves both or neither. One caller at a time. */
@@ -49,7 +49,7 @@ export async function append(take, buffer) {
 
 const range = (take, to) => IDBKeyRange.bound([take.id, 0], [take.id, to ?? Infinity]);
 
-/** At most `limit` bytes from `offset`, which may be any place that was appended; null behind the end. */
+/** At most `limit` bytes from `offset` on; null behind the end. */
 export async function read(take, offset, limit) {
 	if (offset >= take.bytes) return null;
 	const cursor = await done(table("chunks").openCursor(range(take, offset), "prev"));

@@ -1,5 +1,5 @@
-/* Sends one take to the ingest server and follows it until two machines hold it (subprotocol rushes.stream.v1). Begins
- * anew after every loss of the line at the offset that the server names, which may lie before what it had confirmed. */
+/* Sends one take (rushes.stream.v1) and follows it until two machines hold it. After a loss of the line it begins anew at
+ * the offset that the server names, which may lie before what it had confirmed. */
 import * as store from "./store.js";
 import { crc32 } from "./crc32.js";
 
@@ -65,9 +65,9 @@ export class Stream {
 		const socket = new WebSocket(target.ingest_url + "/v1/stream", ["rushes.stream.v1"]);
 		socket.binaryType = "arraybuffer";
 		socket.onopen = () => {
-			const { id, mime, source, started } = this.take;
+			const { id, mime, source, name } = this.take;
 			this.say({ type: "token", token: target.token });
-			this.say({ type: "start", take: id, mime, source, started_at: new Date(started).toISOString() });
+			this.say({ type: "start", take: id, mime, source, file_name: name });
 		};
 		socket.onmessage = ({ data }) => this.heard(JSON.parse(data));
 		socket.onclose = () => this.lost();
