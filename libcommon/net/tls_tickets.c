@@ -93,7 +93,9 @@ static int on_ticket(SSL *ssl, unsigned char *name, unsigned char *iv, EVP_CIPHE
 			     ? 1
 			     : -1;
 	} else if (has_key && CRYPTO_memcmp(name, t->now.name, NAME_BYTES) == 0) {
-		result = use(&t->now, iv, cipher, mac, false) ? 1 : -1;
+		/* clients of TLS 1.3 use a ticket once (RFC 8446 appendix C.4): each gets another */
+		int taken = SSL_version(ssl) >= TLS1_3_VERSION ? 2 : 1;
+		result = use(&t->now, iv, cipher, mac, false) ? taken : -1;
 	} else if (t->before.is_set && CRYPTO_memcmp(name, t->before.name, NAME_BYTES) == 0) {
 		result = use(&t->before, iv, cipher, mac, false) ? 2 : -1;
 	}

@@ -81,8 +81,12 @@ static void test_a_client_resumes(void **state _unused_)
 	for (size_t i = 0; i < ARRAY_SIZE(versions); i++) {
 		SSL_SESSION *session = NULL;
 		assert_false(connect_once(&p, versions[i], &session));
-		assert_true(connect_once(&p, versions[i], &session));
-		assert_true(connect_once(&p, versions[i], &session));
+		for (int again = 0; again < 4; again++) {
+			const SSL_SESSION *before = session;
+			assert_true(connect_once(&p, versions[i], &session));
+			/* a ticket of TLS 1.3 is used once */
+			assert_int_equal(session != before, versions[i] == TLS1_3_VERSION);
+		}
 		assert_true(SSL_SESSION_get_ticket_lifetime_hint(session) <= TLS_TICKET_LIFETIME_S);
 		SSL_SESSION_free(session);
 	}
