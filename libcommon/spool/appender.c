@@ -280,6 +280,13 @@ int sealed_appender_push(struct sealed_appender *a, struct error *e)
 	return 0;
 }
 
+int sealed_appender_yield(struct sealed_appender *a, struct error *e)
+{
+	/* a buffer is always left for whoever runs, so that those who keep theirs never make anybody wait for them */
+	bool keeps = a->out && slab_has_spare(a->buffers);
+	return keeps && !a->failed.code ? 0 : sealed_appender_push(a, e);
+}
+
 int sealed_appender_sync(struct sealed_appender *a, struct error *e)
 {
 	if (a->failed.code)
@@ -345,6 +352,11 @@ const uint8_t *sealed_appender_tail(const struct sealed_appender *a, size_t *ret
 uint64_t sealed_appender_taken(const struct sealed_appender *a)
 {
 	return a->slots * SEALED_SLOT_PAYLOAD + a->tail_size;
+}
+
+uint64_t sealed_appender_sealed(const struct sealed_appender *a)
+{
+	return a->finished ? sealed_appender_taken(a) : a->slots * SEALED_SLOT_PAYLOAD;
 }
 
 uint64_t sealed_appender_written(const struct sealed_appender *a)

@@ -1,7 +1,7 @@
 /* Writes a sealed file from front to back, as ingest does: bytes are sealed from the caller's buffer into an aligned
- * one, written in units of up to 1 MiB around the page cache, and flushed on request. A full slot that is durable is
- * never written again; what is behind it (under 64 KiB) is held in memory until its slot is full or the file ends. A
- * failed write or flush is final: the appender then refuses everything, and what was durable stays so. */
+ * one, written in units of up to that one's size around the page cache, and flushed on request. A full slot that is
+ * durable is never written again; what is behind it (under 64 KiB) is held in memory until its slot is full or the file
+ * ends. A failed write or flush is final: the appender then refuses everything, and what was durable stays so. */
 #ifndef RUSHES_SPOOL_APPENDER_H
 #define RUSHES_SPOOL_APPENDER_H
 
@@ -27,6 +27,10 @@ int sealed_appender_append(struct sealed_appender *a, const void *data, size_t n
 /* Writes the slots that wait in the lent buffer and gives it back: at the end of each run of appends. */
 int sealed_appender_push(struct sealed_appender *a, struct error *e) _must_check_;
 
+/* Instead of a push, when more is about to come and a flush will follow soon in any case: keeps a buffer that is not
+ * full while others are to be had, since large writes cost less. */
+int sealed_appender_yield(struct sealed_appender *a, struct error *e) _must_check_;
+
 /* Makes the full slots durable (fdatasync). */
 int sealed_appender_flush(struct sealed_appender *a, struct error *e) _must_check_;
 
@@ -49,8 +53,9 @@ int sealed_appender_resume(int fd, const uint8_t key[SEALED_KEY_BYTES], uint64_t
 /* The bytes behind the last full slot: borrowed until the next call. */
 const uint8_t *sealed_appender_tail(const struct sealed_appender *a, size_t *ret_n);
 
-/* Plaintext bytes: taken, written to the file, durable. taken >= written >= durable. */
+/* Plaintext bytes: taken, sealed in full slots, written to the file, durable. Each is at most the one before. */
 uint64_t sealed_appender_taken(const struct sealed_appender *a);
+uint64_t sealed_appender_sealed(const struct sealed_appender *a);
 uint64_t sealed_appender_written(const struct sealed_appender *a);
 uint64_t sealed_appender_durable(const struct sealed_appender *a);
 

@@ -2,8 +2,11 @@
 
 #include <assert.h>
 #include <pthread.h>
+#include <sys/mman.h>
 
 #define SLAB_ALIGN 4096
+/* Buffers of whole huge pages lie in such where the system has some: the kernel pins and maps them at once. */
+#define HUGE_PAGE_BYTES ((size_t)2 * 1024 * 1024)
 
 struct slab {
 	size_t bytes;
@@ -53,7 +56,10 @@ static void *take_locked(struct slab *s)
 		return s->spare[--s->idle];
 	if (s->made == s->count)
 		return NULL;
-	void *buffer = aligned_alloc(SLAB_ALIGN, s->bytes);
+	bool is_huge = s->bytes % HUGE_PAGE_BYTES == 0;
+	void *buffer = aligned_alloc(is_huge ? HUGE_PAGE_BYTES : SLAB_ALIGN, s->bytes);
+	if (buffer && is_huge)
+		(void)madvise(buffer, s->bytes, MADV_HUGEPAGE);
 	if (buffer)
 		s->made++;
 	return buffer;

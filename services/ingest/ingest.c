@@ -14,7 +14,7 @@
 #include <sys/resource.h>
 
 /* Threads that seal and write borrow one of these for the length of a turn. */
-#define WRITE_BUFFER_BYTES MIB
+#define WRITE_BUFFER_BYTES (4 * MIB)
 
 #define FIELD(member) offsetof(struct ingest_config, member)
 

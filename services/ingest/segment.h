@@ -31,7 +31,7 @@ struct segment_host {
 /* Longest time from the writing of bytes to their flush, and most of them: a client waits with its window full. What
  * goes to the journal then waits for its tick. */
 #define SEGMENT_COMMIT_MS    100
-#define SEGMENT_COMMIT_BYTES (2 * MIB)
+#define SEGMENT_COMMIT_BYTES (4 * MIB)
 /* A stream that brings this much in that time flushes its own file: below, the journal costs less than the flush. */
 #define SEGMENT_FAST_BYTES (256 * KIB)
 

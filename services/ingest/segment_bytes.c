@@ -100,7 +100,8 @@ int segment_push(struct segment *s, struct error *e)
 {
 	if (!s->is_open || s->is_ended || s->is_broken)
 		return 0;
-	int r = sealed_appender_push(s->appender, e);
+	/* of a fast stream the next turn brings more, and a flush is due soon */
+	int r = s->is_fast ? sealed_appender_yield(s->appender, e) : sealed_appender_push(s->appender, e);
 	if (r < 0)
 		return segment_disk_failed(s, r);
 	if (s->stream)
@@ -129,7 +130,7 @@ int segment_flush(struct segment *s, struct error *e)
 	if (!s->is_open || s->is_ended)
 		return 0;
 	s->unflushed_since_us = 0;
-	if (sealed_appender_written(s->appender) > s->covered) {
+	if (sealed_appender_sealed(s->appender) > s->covered) {
 		int r = flush_file(s, e);
 		if (r < 0)
 			return r;
@@ -182,7 +183,7 @@ uint64_t segment_unflushed_bytes(const struct segment *s)
 {
 	if (!s->is_open)
 		return 0;
-	uint64_t end = s->stream ? sealed_appender_taken(s->appender) : sealed_appender_written(s->appender);
+	uint64_t end = s->stream ? sealed_appender_taken(s->appender) : sealed_appender_sealed(s->appender);
 	uint64_t done = max_of(s->covered, sealed_appender_durable(s->appender));
 	return end > done ? end - done : 0;
 }

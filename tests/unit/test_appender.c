@@ -44,6 +44,43 @@ static void appended_pieces_read_back(void **state)
 	}
 }
 
+static void a_buffer_is_kept_while_others_are_left(void **state)
+{
+	(void)state;
+	_cleanup_(freep) uint8_t *plain = pattern(6 * P);
+	_cleanup_(slab_freep) struct slab *slab = NULL;
+	assert_int_equal(slab_new((size_t)4 * SEALED_SLOT_BYTES, 2, &slab, NULL), 0);
+	_cleanup_(closep) int fd = scratch_file(), other_fd = scratch_file();
+	struct sealed_header h = test_header(SEALED_RAW_SEGMENT);
+	_cleanup_(sealed_appender_freep) struct sealed_appender *a = NULL, *other = NULL;
+	assert_int_equal(sealed_appender_new(fd, &h, test_key, slab, &a, NULL), 0);
+	assert_int_equal(sealed_appender_new(other_fd, &h, test_key, slab, &other, NULL), 0);
+	assert_int_equal(sealed_appender_append(a, plain, P, NULL), 0);
+	assert_int_equal(sealed_appender_yield(a, NULL), 0);
+	assert_int_equal(slab_used(slab), 1);
+	assert_int_equal(sealed_appender_sealed(a), P);
+	assert_int_equal(sealed_appender_written(a), 0);
+	/* the last one is never kept: whoever waits for a buffer would wait for a turn that may not come */
+	assert_int_equal(sealed_appender_append(other, plain, P, NULL), 0);
+	assert_int_equal(slab_used(slab), 2);
+	assert_int_equal(sealed_appender_yield(other, NULL), 0);
+	assert_int_equal(slab_used(slab), 1);
+	assert_int_equal(sealed_appender_written(other), P);
+	/* a full one is written as before, a kept one with the flush */
+	assert_int_equal(sealed_appender_append(a, plain + P, 4 * P, NULL), 0);
+	assert_int_equal(sealed_appender_written(a), 4 * P);
+	assert_int_equal(sealed_appender_durable(a), 0);
+	assert_int_equal(sealed_appender_flush(a, NULL), 0);
+	assert_int_equal(sealed_appender_durable(a), 5 * P);
+	assert_int_equal(slab_used(slab), 0);
+	assert_int_equal(sealed_appender_append(a, plain + 5 * P, P, NULL), 0);
+	assert_int_equal(sealed_appender_yield(a, NULL), 0);
+	assert_int_equal(sealed_appender_finish(a, NULL), 0);
+	assert_int_equal(slab_used(slab), 0);
+	leave_direct(fd);
+	assert_int_equal(read_back(fd, &h, 6 * P, NULL), 0);
+}
+
 static void an_empty_file_is_complete(void **state)
 {
 	(void)state;
@@ -168,6 +205,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(appended_pieces_read_back),
+	    cmocka_unit_test(a_buffer_is_kept_while_others_are_left),
 	    cmocka_unit_test(an_empty_file_is_complete),
 	    cmocka_unit_test(a_torn_file_keeps_its_durable_slots),
 	    cmocka_unit_test(garbage_behind_the_durable_slots_is_cut),

@@ -14,6 +14,10 @@ import { testStack } from "../../lib/harness.mjs";
 const LIMITS_LIFTED = {
 	RUSHES_INGEST_CONNECTIONS: "20000",
 	RUSHES_INGEST_ADDRESS_RATE: "0",
+	// a minute's room is claimed for each stream, here of 64 kbit/s
+	RUSHES_INGEST_STREAM_RATE: "8KiB",
+	// tests have a small one
+	RUSHES_INGEST_JOURNAL: "1GiB",
 	RUSHES_INGEST_LINGER: "500ms",
 };
 

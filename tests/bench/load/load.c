@@ -20,6 +20,8 @@
 #define EVENTS_PER_TURN 256
 /* How long the last acknowledgements and answers may take. */
 #define LAST_ANSWERS_US ((int64_t)30 * 1000 * 1000)
+/* And the first ones, which wait for the database. */
+#define FIRST_ANSWERS_US ((int64_t)240 * 1000 * 1000)
 
 static const char *const mode_names[MODE_MAX] = {"stream", "put", "post", "tus", "handshake"};
 
@@ -285,11 +287,19 @@ static void run_at_once(struct load *l)
 	}
 }
 
+static unsigned still_waiting(const struct load *l)
+{
+	unsigned n = 0;
+	for (unsigned i = 0; i < l->o.streams; i++)
+		n += l->peers[i].state == PEER_READY && l->peers[i].n_waiting > 0;
+	return n;
+}
+
 /* Message k of all is due at k * interval / streams: they are spread evenly. */
 static void run_paced(struct load *l)
 {
 	int64_t began = now_us();
-	while (l->ready + l->failed < l->o.streams) {
+	while (l->ready + l->failed < l->o.streams || (still_waiting(l) > 0 && now_us() - began < FIRST_ANSWERS_US)) {
 		open_due(l, began);
 		turn(l, 1);
 	}
@@ -308,14 +318,6 @@ static void run_paced(struct load *l)
 		turn(l, 1);
 	}
 	say("measured", l->ready);
-}
-
-static unsigned still_waiting(const struct load *l)
-{
-	unsigned n = 0;
-	for (unsigned i = 0; i < l->o.streams; i++)
-		n += l->peers[i].state == PEER_READY && l->peers[i].n_waiting > 0;
-	return n;
 }
 
 /* What was sent last is given time to be acknowledged, then made durable by a pause. */

@@ -161,7 +161,10 @@ static void text_arrived(struct peer *p, const char *text)
 		acknowledged(p, strtoull(offset + 9, NULL, 10));
 	} else if (strstr(text, "\"type\":\"ready\"")) {
 		peer_set_ready(p);
-		if (!p->load->paced)
+		/* the first chunk opens a segment, which is not what is measured */
+		if (p->load->paced)
+			stream_send_chunk(p, now_us());
+		else
 			peer_flush(p);
 	} else if (strstr(text, "\"type\":\"saved\"")) {
 		peer_done(p);
