@@ -358,6 +358,11 @@ bool journal_failed(const struct journal *j)
 	return j->failed;
 }
 
+unsigned journal_gaps(const struct journal *j)
+{
+	return j->gaps;
+}
+
 json_t *journal_debug(void *journal)
 {
 	struct journal *j = journal;
@@ -369,10 +374,10 @@ json_t *journal_debug(void *journal)
 							     (json_int_t)g->generation, "bytes", (json_int_t)g->bytes,
 							     "used", (json_int_t)g->end, "clean", g->is_clean));
 	}
-	json_t *o = json_pack("{s:I, s:I, s:I, s:I, s:i, s:I, s:b, s:o}", "streams", (json_int_t)j->n_streams, "kept",
-			      (json_int_t)j->n_kept, "streams_max", (json_int_t)journal_streams_max(j), "batches",
-			      (json_int_t)j->durable_sequence, "current", (int)j->current, "reserve",
-			      (json_int_t)j->reserve, "failed", (int)j->failed, "files", files);
+	json_t *o = json_pack("{s:I, s:I, s:I, s:I, s:i, s:I, s:b, s:i, s:o}", "streams", (json_int_t)j->n_streams,
+			      "kept", (json_int_t)j->n_kept, "streams_max", (json_int_t)journal_streams_max(j),
+			      "batches", (json_int_t)j->durable_sequence, "current", (int)j->current, "reserve",
+			      (json_int_t)j->reserve, "failed", (int)j->failed, "gaps", (int)j->gaps, "files", files);
 	(void)pthread_mutex_unlock(&j->lock);
 	return o;
 }

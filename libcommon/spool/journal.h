@@ -80,6 +80,9 @@ bool journal_failed(const struct journal *j);
 
 /* ---- reading ---- */
 
+/* Batches that did not read though later ones did: not torn by a crash, but rotten. */
+unsigned journal_gaps(const struct journal *j);
+
 /* Keeps the records of a segment that was found open: until journal_forget(). */
 int journal_keep(struct journal *j, const struct uuid *copy, struct error *e) _must_check_;
 

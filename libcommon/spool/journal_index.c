@@ -1,5 +1,4 @@
 /* Reading a journal: its whole batches, and the records of one copy in them. */
-#include "base/log.h"
 #include "base/thread.h"
 #include "spool/codec.h"
 #include "spool/journal_internal.h"
@@ -67,8 +66,7 @@ static int scan_run(struct scan *s, journal_visit *visit, void *arg, struct erro
 		if (r < 0)
 			return r;
 		if (s->generation != 0 && at > s->end)
-			log_error(NULL, "ALARM: the journal's batch before %llu of file %u does not read",
-				  (unsigned long long)h.sequence, s->file);
+			s->journal->gaps++;
 		s->generation = h.generation;
 		s->sequence = h.sequence;
 		r = visit(arg, &h, at, s->data + JOURNAL_BATCH_HEAD_BYTES, e);

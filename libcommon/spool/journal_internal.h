@@ -90,6 +90,7 @@ struct journal {
 	struct journal_index *index;
 	bool is_indexing;
 
+	_Atomic unsigned gaps;
 	_Atomic uint64_t durable_sequence;
 	_Atomic bool failed;
 	struct metric_series *batches_total, *bytes_total, *moved_total, *syncs_total, *commit_seconds;

@@ -153,7 +153,11 @@ static int open_journal(struct ingest *g, struct error *e)
 					  .on_commit = on_commit,
 					  .arg = g,
 					  .metrics = platform_metrics(g->platform)};
-	return r == 0 ? journal_open(&o, &g->host.journal, e) : r;
+	if (r == 0)
+		r = journal_open(&o, &g->host.journal, e);
+	if (r == 0 && journal_gaps(g->host.journal) > 0)
+		log_error(NULL, "ALARM: %u batches of the journal do not read", journal_gaps(g->host.journal));
+	return r;
 }
 
 /* Without room for its journal a node takes nothing, but it goes on serving what it holds. */
