@@ -43,7 +43,7 @@ UNIT_BIN := $(UNIT_SRC:tests/unit/%.c=$(BUILD)/tests/%)
 INTEGRATION_SRC := $(sort $(wildcard tests/integration/test_*.c tests/integration/*_probe.c))
 INTEGRATION_BIN := $(INTEGRATION_SRC:tests/integration/%.c=$(BUILD)/tests/integration/%)
 
-.PHONY: fuzz fuzz-build fuzz-replay print-cppflags kill9 chaos chaos-ingest simulation all test unit integration-build lint format install clean help bench-build bench-ingest bench-soak
+.PHONY: chaos-deletion fuzz fuzz-build fuzz-replay print-cppflags kill9 chaos chaos-ingest simulation all test unit integration-build lint format install clean help bench-build bench-ingest bench-soak
 .DEFAULT_GOAL := all
 .SECONDARY:
 
@@ -166,6 +166,9 @@ kill9: all ## kill every service in mid-recording, TIMES=20 times
 
 chaos: all ## kill services and servers at random under load, CHAOS_RECORDINGS=30 CHAOS_KILLS=20 CHAOS_SEED=1
 	@node tests/chaos/pipeline.mjs
+
+chaos-deletion: all ## kill services in the middle of deletions, KILLS=200 RECORDINGS=60 SEED=1
+	@node tests/chaos/deletion.mjs
 
 chaos-ingest: all ## kill ingest nodes under many recordings, RECORDINGS=1000 KILLS=100 SEED=1 PARALLEL=24 NODES=2
 	@node tests/chaos/ingest.mjs
