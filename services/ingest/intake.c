@@ -254,6 +254,12 @@ static void turn_failed(struct intake *i)
 		intake_fail(i, t->code, "the node cannot store more", true);
 		return;
 	}
+	if (t->was_abandoned) {
+		/* for a connection that came meanwhile it is opened after all */
+		if (!i->attached)
+			intake_fail(i, "gone", "it went before the recording was open", true);
+		return;
+	}
 	switch (t->result) {
 	case ERR_RETRY:
 	case ERR_NOMEM:

@@ -40,6 +40,7 @@ void intake_detach(struct intake *i, bool at_once)
 {
 	intake_drop_provisional(i);
 	i->attached = false;
+	i->turn.is_abandoned = true;
 	i->at_once = at_once;
 	intake_settle(i);
 }

@@ -231,6 +231,7 @@ int intake_attach(struct intakes *s, const struct intake_start *start, const str
 	i->callbacks = *c;
 	i->arg = arg;
 	i->attached = true;
+	i->turn.is_abandoned = false;
 	i->heard_us = clock_monotonic_us();
 	i->at_once = false;
 	if (i->lingering)

@@ -29,6 +29,10 @@ static int find_place(struct turn *t)
 {
 	if (t->is_fenced)
 		return segment_resume(t->segment, &t->opening.offset, &t->error);
+	/* a connection that is gone must not take the recording from one that came after it */
+	t->was_abandoned = t->is_abandoned;
+	if (t->was_abandoned)
+		return error_set(&t->error, ERR_CANCELLED, "the connection went before the recording was open");
 	int r = segment_prepare(t->segment, t->acked, &t->opening.offset, &t->error);
 	const struct segment_owner *owner = r == 0 ? segment_owner(t->segment) : NULL;
 	t->wants_fence = owner && !owner->is_silent;
@@ -223,7 +227,7 @@ static void run(struct turn *t)
 {
 	t->result = 0;
 	t->code = NULL;
-	t->is_disk = false;
+	t->is_disk = t->was_abandoned = false;
 	t->written_bytes = 0;
 	t->flush_us = 0;
 	t->error = (struct error){0};

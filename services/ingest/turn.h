@@ -64,7 +64,12 @@ struct turn {
 	struct chunks bytes;
 	bool is_provisional; /* the bytes are */
 
+	/* The connection that asked for it went before it was opened: set and cleared by the loop, looked at before the
+	 * recording is taken from whoever has it. */
+	_Atomic bool is_abandoned;
+
 	/* what this turn did */
+	bool was_abandoned;
 	bool opened, saved, discarded;
 	bool wants_fence; /* the recording is open on another node: ask segment_owner(), set is_fenced, turn again */
 	struct turn_opening opening;
