@@ -738,10 +738,20 @@ create function rushes.unknown_file_seen(p_node uuid, p_name text) returns boole
 	returning u.first_answer_at <= rushes.rushes_now() - interval '6 hours' and not rushes.is_paused('unknown', 'node/' || p_node)
 $$;
 
+-- It was removed. It was nobody's, so its entry names no account.
 create function rushes.unknown_file_gone(p_node uuid, p_name text) returns void
-	language sql security definer
+	language plpgsql security definer
 	set search_path = rushes, pg_temp
-	as $$ delete from rushes.unknown_file where node = p_node and name = p_name $$;
+	as $$
+declare
+	v_since timestamptz;
+begin
+	delete from rushes.unknown_file where node = p_node and name = p_name returning first_answer_at into v_since;
+	if found then
+		perform rushes.add_ledger('gone', '00000000-0000-0000-0000-000000000000', null, null, 'unknown', 'node/' || p_node,
+			jsonb_build_object('name', p_name, 'unknown_since', v_since));
+	end if;
+end $$;
 
 -- The copies that rows place on a node: for the start-up scan and for `incoming` ones that nobody works on.
 create function rushes.copies_on_node(p_node uuid, p_after uuid, p_limit integer)

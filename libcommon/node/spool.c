@@ -1,5 +1,6 @@
 #include "node/spool.h"
 
+#include "base/clock.h"
 #include "base/json.h"
 
 #include <assert.h>
@@ -26,6 +27,9 @@
 #define FOLDERS 256
 /* Deepest folder of a walk: the spool, copies, xx. */
 #define WALK_DEPTH_MAX 4
+
+#define LOCK_WAIT_MS  5000
+#define LOCK_RETRY_US 20000
 
 struct spool {
 	int dir_fd;
@@ -182,9 +186,15 @@ static int take_lock(struct spool *s, const struct spool_options *o, struct erro
 	s->lock_fd = openat(s->dir_fd, LOCK_NAME, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
 	if (s->lock_fd < 0)
 		return error_set_errno(e, ERR_FATAL, errno, "cannot make the lock of spool %s", o->path);
-	if (flock(s->lock_fd, LOCK_EX | LOCK_NB) < 0)
-		return errno == EWOULDBLOCK ? error_set(e, ERR_FATAL, "spool %s is in use by another process", o->path)
-					    : error_set_errno(e, ERR_FATAL, errno, "cannot lock spool %s", o->path);
+	/* a killed process holds it until the last of its threads has left the kernel */
+	int64_t deadline = clock_monotonic_us() + (int64_t)LOCK_WAIT_MS * 1000;
+	while (flock(s->lock_fd, LOCK_EX | LOCK_NB) < 0) {
+		if (errno != EWOULDBLOCK && errno != EINTR)
+			return error_set_errno(e, ERR_FATAL, errno, "cannot lock spool %s", o->path);
+		if (clock_monotonic_us() > deadline)
+			return error_set(e, ERR_FATAL, "spool %s is in use by another process", o->path);
+		(void)usleep(LOCK_RETRY_US);
+	}
 	return 0;
 }
 

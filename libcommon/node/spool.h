@@ -28,8 +28,8 @@ struct spool_options {
 
 struct spool;
 
-/* Locks the spool, reads its superblock or makes one in an empty folder. ERR_FATAL when another process holds it, when
- * it belongs to another region or service, or when the folder holds files but no superblock. */
+/* Locks the spool, reads its superblock or makes one in an empty folder. ERR_FATAL when another process holds it for
+ * more than 5 s, when it belongs to another region or service, or when the folder holds files but no superblock. */
 int spool_open(const struct spool_options *o, struct spool **ret, struct error *e) _must_check_;
 void spool_free(struct spool *s);
 DEFINE_CLEANUP(struct spool, spool_free)

@@ -122,6 +122,9 @@ void intakes_close(struct intakes *s);
 void intakes_free(struct intakes *s);
 DEFINE_CLEANUP(struct intakes, intakes_free)
 
+/* Recordings that ended, by label `end`: user, limit, upload, lost, discarded. */
+struct metric *intakes_ended(struct metrics *m);
+
 size_t intakes_count(const struct intakes *s);
 /* Whether a new stream would find room. */
 bool intakes_have_room(const struct intakes *s);

@@ -23,16 +23,21 @@ static double waiting_of(void *arg)
 	return (double)slab_used(s->o.chunks) * CHUNK_BUFFER_BYTES;
 }
 
-int intakes_new(const struct intakes_options *o, struct intakes **ret, struct error *e)
+struct metric *intakes_ended(struct metrics *m)
 {
 	static const char *const by_end[] = {"end", NULL};
+	return metrics_counter(m, "rushes_ingest_recordings_total",
+			       "Recordings that ended, by how: user, limit, upload, lost, discarded.", by_end);
+}
+
+int intakes_new(const struct intakes_options *o, struct intakes **ret, struct error *e)
+{
 	static const char *const by_code[] = {"code", NULL};
 	struct intakes *s = calloc(1, sizeof(*s));
 	if (!s)
 		return error_nomem(e);
 	s->o = *o;
-	s->saved = metrics_counter(o->metrics, "rushes_ingest_recordings_total",
-				   "Recordings that ended, by how: user, limit, upload, lost, discarded.", by_end);
+	s->saved = intakes_ended(o->metrics);
 	s->failures = metrics_counter(o->metrics, "rushes_ingest_refusals_total",
 				      "Connections of recordings that were ended with an error, by its code.", by_code);
 	s->bytes = metric_series(metrics_counter(o->metrics, "rushes_ingest_bytes_total",

@@ -1,6 +1,7 @@
 #include "recover.h"
 
 #include "base/log.h"
+#include "intake.h"
 #include "node/slice.h"
 #include "node/worker.h"
 #include "recording_rows.h"
@@ -103,6 +104,11 @@ static int close_segment(const struct recover_options *o, const struct recover_c
 	return 0;
 }
 
+static void count_end(const struct recover_options *o, const char *end)
+{
+	metric_count(intakes_ended(o->metrics), end);
+}
+
 int recover_one(const struct recover_options *o, const struct recover_case *c, struct error *e)
 {
 	char recording[UUID_TEXT_BYTES];
@@ -115,8 +121,10 @@ int recover_one(const struct recover_options *o, const struct recover_case *c, s
 		r = slice_gate(o->host->db, o->metrics, e);
 		if (r == 0)
 			r = recording_row_discard(o->host->db, &c->recording, e);
-		if (r == 0)
+		if (r == 0) {
 			log_info(&ctx, "broken off: discarded");
+			count_end(o, "discarded");
+		}
 		return r;
 	}
 	struct turn_save how = {.stop = "lost", .is_recovered = true};
@@ -124,6 +132,7 @@ int recover_one(const struct recover_options *o, const struct recover_case *c, s
 	if (r < 0)
 		return r;
 	log_info(&ctx, "broken off: saved as recovered, %llu bytes", (unsigned long long)how.bytes);
+	count_end(o, "lost");
 	struct trace trace = trace_new();
 	if (how.has_job)
 		worker_hint(o->bus, o->region, JOB_COPY, NULL, &how.job, &trace);

@@ -32,6 +32,9 @@ const AHEAD = 3;
 // how long one take may try; a node that is killed all the time needs its turns
 const TAKE_LIMIT_MS = 300_000;
 const WINDOW_BYTES = 1024 * 1024;
+// at most, about, that a take spends between its pieces; and what happens to one line, on average
+const SLOWEST_MS = 15_000;
+const MISCHIEFS = 4;
 const KIB = 1024;
 
 const random = generator(SEED);
@@ -46,14 +49,18 @@ function plan(n) {
 	const chance = generator(SEED * 100_003 + n);
 	const kind = chance();
 	const size = kind < 0.7 ? 1 + chance() * 400 * KIB : kind < 0.95 ? 400 * KIB + chance() * 3000 * KIB : 4000 * KIB + chance() * 16000 * KIB;
+	const piece = Math.floor(512 + chance() ** 3 * 256 * KIB);
+	const pieces = Math.ceil(size / piece);
 	const way = chance() < 0.72 ? "stream" : chance() < 0.6 ? "tus" : "post";
 	return {
 		n,
 		chance,
 		way,
 		bytes: bytesOf(SEED, n, Math.floor(size)),
-		piece: Math.floor(512 + chance() ** 3 * 256 * KIB),
-		pauseMs: chance() ** 2 * 60,
+		piece,
+		// a small take in few pieces, or a large one in many, takes seconds, not minutes
+		pauseMs: Math.min(chance() ** 2 * 60, (2 * SLOWEST_MS) / pieces),
+		mischief: Math.min(0.06, MISCHIEFS / pieces),
 		isAbandoned: way === "stream" && chance() < 0.06,
 		acked: 0,
 	};
@@ -83,13 +90,13 @@ function drain(take, connection) {
 
 /** Something that lines and people do. True: this connection is over. */
 async function mischief(take, connection, offset) {
-	const luck = take.chance();
-	if (luck < 0.02) {
+	const luck = take.chance() / take.mischief;
+	if (luck < 0.4) {
 		stats.cuts++;
 		connection.cut();
 		return true;
 	}
-	if (luck < 0.03) {
+	if (luck < 0.6) {
 		// the next connection comes while this one lives, and this one goes on sending for a while
 		stats.doubles++;
 		connection.socket.on("error", () => {});
@@ -99,7 +106,7 @@ async function mischief(take, connection, offset) {
 		}, take.chance() * 100);
 		return true;
 	}
-	if (luck < 0.05) {
+	if (luck < 1) {
 		stats.pauses++;
 		connection.send({ type: "pause" });
 		await delay(take.chance() * 300);

@@ -8,7 +8,7 @@ import { after, before, describe, it } from "node:test";
 import { makeAccount } from "../../scripts/lib/journey.mjs";
 import { isRunning, waitFor } from "../../scripts/lib/process.mjs";
 import { ConnectionLost, sendRecording } from "../../scripts/lib/stream-client.mjs";
-import { crashAt, crashEnvironment, crashNowhere } from "../lib/crash.mjs";
+import { Faults } from "../lib/faults.mjs";
 import { testStack } from "../lib/harness.mjs";
 import { PAYLOAD, Takes, sha256 } from "../lib/takes.mjs";
 
@@ -49,26 +49,26 @@ const REMOVAL = [
 describe("crash windows of ingest", () => {
 	let stack;
 	let takes;
-	let environment;
+	let faults;
 
 	before(async () => {
 		stack = testStack("ingest-crash");
-		environment = crashEnvironment(path.join(stack.dir, "..", "ingest-crash-shim"));
-		stack.overrides.ingest = environment;
+		faults = new Faults(path.join(stack.dir, "..", "ingest-crash-faults"));
+		stack.overrides.ingest = faults.environment;
 		await stack.prepare();
 		await stack.startServices(["linkgen", "ingest"]);
 		takes = new Takes(stack, await makeAccount(stack));
 	});
 	after(async () => {
 		await stack.remove();
-		fs.rmSync(path.dirname(environment.CRASH_FILE), { recursive: true, force: true });
+		faults.remove();
 	});
 
 	const died = () => waitFor("it died there", () => !isRunning(stack.services.ingest), { limitMs: 60_000 });
 
 	async function goOn() {
 		await died();
-		crashNowhere(environment);
+		faults.heal();
 		await stack.restart("ingest");
 	}
 
@@ -108,7 +108,7 @@ describe("crash windows of ingest", () => {
 			const bytes = randomBytes(4 * PAYLOAD + 55);
 			const [token, take] = [await takes.token(), randomUUID()];
 			const { connection, ready } = await takes.begin(token, take);
-			crashAt(environment, point);
+			faults.at(point);
 			const acked = await sendUntilLost(connection, bytes);
 			await goOn();
 			const sent = await sendRecording({ url: stack.ingestUrl, ca: stack.ca, token, id: take, bytes });
@@ -126,7 +126,7 @@ describe("crash windows of ingest", () => {
 			connection.sendBytes(0, randomBytes(3 * PAYLOAD));
 			await connection.nextOf("ack");
 			const segment = (await takes.segments(ready.recording))[0];
-			crashAt(environment, point);
+			faults.at(point);
 			connection.send({ type: "abort" });
 			await goOn();
 			if (point === "query recording_discard 1 before") {
