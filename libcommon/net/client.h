@@ -61,6 +61,8 @@ struct http_client_request {
 	int64_t stall_ms;	   /* slower than one byte a second for so long: 30 s */
 	int64_t total_ms;	   /* 0: no limit of the whole */
 	const _Atomic bool *cancelled; /* looked at between pieces and every 200 ms; NULL: none */
+	/* Blocking face: asked as often, on the worker's thread, and may block; true cancels. NULL: none. */
+	bool (*is_over)(void *arg);
 };
 
 /* Most bytes of an error answer's body that are kept. */

@@ -260,12 +260,26 @@ static void wait_a_little(struct perform *p)
 	(void)pthread_cond_timedwait(&p->wake, &p->lock, &until);
 }
 
+/* Called locked; unlocks while the caller is asked. */
+static bool is_unwanted(struct perform *p)
+{
+	const struct http_client_request *rq = p->rq;
+	if (rq->cancelled && atomic_load(rq->cancelled))
+		return true;
+	if (!rq->is_over)
+		return false;
+	(void)pthread_mutex_unlock(&p->lock);
+	bool is_over = rq->is_over(rq->arg);
+	(void)pthread_mutex_lock(&p->lock);
+	return is_over;
+}
+
 /* The worker's part, called locked: sink and source run here until the exchange is over and everything is handed on. */
 static void work(struct perform *p, struct verdict *v, char *buffer)
 {
 	const struct http_client_request *rq = p->rq;
 	while (!p->done || p->first) {
-		if (v->result == 0 && rq->cancelled && atomic_load(rq->cancelled)) {
+		if (v->result == 0 && is_unwanted(p)) {
 			(void)error_set(&v->error, ERR_CANCELLED, "no longer wanted");
 			cancel(p, v, ERR_CANCELLED);
 		}

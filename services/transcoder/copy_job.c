@@ -44,14 +44,18 @@ bool copy_job_may_follow(void *state)
 	       spool_admits(t->spool, (t->following + (uint64_t)1) * RAW_COPY_ROOM_BYTES);
 }
 
-/* What there is to be copied now. */
+/* What there is to be copied now; the plan stays where nobody can say. */
 static int look(struct copying *c, struct error *e)
 {
 	json_t *context = NULL;
+	struct raw_plan plan = {0};
 	int r = job_context(platform_db(c->transcoder->platform), c->job, &context, e);
-	raw_plan_done(&c->plan);
 	if (r == 0)
-		r = raw_plan_read(context, &c->plan, e);
+		r = raw_plan_read(context, &plan, e);
+	if (r == 0) {
+		raw_plan_done(&c->plan);
+		c->plan = plan;
+	}
 	if (r == 0 && !c->raw)
 		r = recording_key_from_context(c->transcoder->root, &c->job->account, &c->job->recording,
 					       json_object_get(context, "key"), c->key, e);
@@ -59,10 +63,17 @@ static int look(struct copying *c, struct error *e)
 	return r;
 }
 
+static const struct raw_plan *look_again(void *arg)
+{
+	struct copying *c = arg;
+	struct error ignored = {0};
+	return look(c, &ignored) == 0 ? &c->plan : NULL;
+}
+
 static int begin(struct copying *c, struct error *e)
 {
 	uint64_t bytes = c->plan.is_open ? RAW_COPY_ROOM_BYTES : c->plan.bytes;
-	return raw_copy_new(c->transcoder, c->job, c->plan.kind, bytes, c->key, &c->raw, e);
+	return raw_copy_new(c->transcoder, c->job, c->plan.kind, bytes, c->key, look_again, c, &c->raw, e);
 }
 
 static void rest(const struct copying *c, int64_t ms)
@@ -87,7 +98,8 @@ static int follow(struct copying *c, struct error *e)
 		if (job_stop(c->job) != JOB_GO_ON)
 			return error_set(e, ERR_CANCELLED, "the recording is no longer followed");
 		r = look(c, e);
-		if (r < 0)
+		/* a database that is away does not end what the ingest node still sends */
+		if (r < 0 && r != ERR_RETRY)
 			return r;
 	}
 	return 0;

@@ -1,11 +1,15 @@
 #include "pull.h"
 
+#include "base/clock.h"
+
 #include <string.h>
 
 /* Ends a pull that stands still well before a drain's patience does. */
 #define PULL_STALL_MS 15000
 /* An open segment may have nothing new for a while: a peer that died without a word is found out by asking again. */
-#define FOLLOW_STALL_MS 30000
+#define FOLLOW_STALL_MS 60000
+/* Nothing came for so long: the database may know that nothing will. */
+#define FOLLOW_DOUBT_MS 3000
 
 struct pull {
 	const struct job *job;
@@ -15,7 +19,9 @@ struct pull {
 	uint32_t crc32;
 	bool is_whole;
 	pull_sink *sink;
+	pull_doubt *doubt;
 	void *sink_arg;
+	int64_t news_us; /* when bytes came last, or it was last doubted */
 };
 
 static int on_opened(void *arg, const uint8_t *data, size_t n, struct error *e)
@@ -26,8 +32,8 @@ static int on_opened(void *arg, const uint8_t *data, size_t n, struct error *e)
 	return p->sink(p->sink_arg, data, n, e);
 }
 
-int pull_new(const struct job *j, uint32_t segment, const uint8_t key[SEALED_KEY_BYTES], pull_sink *sink, void *arg,
-	     struct pull **ret, struct error *e)
+int pull_new(const struct job *j, uint32_t segment, const uint8_t key[SEALED_KEY_BYTES], pull_sink *sink,
+	     pull_doubt *doubt, void *arg, struct pull **ret, struct error *e)
 {
 	const struct sealed_header expected = {.kind = SEALED_RAW_SEGMENT,
 					       .account = j->account,
@@ -39,6 +45,7 @@ int pull_new(const struct job *j, uint32_t segment, const uint8_t key[SEALED_KEY
 	p->job = j;
 	p->segment = segment;
 	p->sink = sink;
+	p->doubt = doubt;
 	p->sink_arg = arg;
 	int r = sealed_decoder_new(key, &expected, on_opened, p, &p->decoder, e);
 	if (r == 0)
@@ -65,7 +72,18 @@ uint32_t pull_segment(const struct pull *p)
 static int on_body(void *arg, const void *data, size_t n, struct error *e)
 {
 	struct pull *p = arg;
+	p->news_us = clock_monotonic_us();
 	return sealed_decoder_feed(p->decoder, data, n, e);
+}
+
+static bool is_over(void *arg)
+{
+	struct pull *p = arg;
+	int64_t now = clock_monotonic_us();
+	if (now - p->news_us < (int64_t)FOLLOW_DOUBT_MS * 1000)
+		return false;
+	p->news_us = now;
+	return p->doubt(p->sink_arg);
 }
 
 static int perform(struct http_client *http, struct pull *p, const struct raw_segment *s, struct error *e)
@@ -89,12 +107,16 @@ static int perform(struct http_client *http, struct pull *p, const struct raw_se
 	    .answer_bytes_max = s->is_open ? 0 : sealed_file_size(s->bytes),
 	    .stall_ms = s->is_open ? FOLLOW_STALL_MS : PULL_STALL_MS,
 	    .cancelled = &p->job->is_stopping,
+	    .is_over = s->is_open ? is_over : NULL,
 	};
+	p->news_us = clock_monotonic_us();
 	struct http_client_answer answer = {0};
 	int r = http_client_perform(http, &rq, &answer, e);
 	http_client_answer_done(&answer);
 	/* whatever a peer answers proves nothing about the recording: only the owner's row would */
 	if (r == ERR_NOTFOUND || r == ERR_DENIED || r == ERR_REJECT)
+		r = ERR_RETRY;
+	if (r == ERR_CANCELLED && job_stop(p->job) == JOB_GO_ON)
 		r = ERR_RETRY;
 	if (r < 0 && e)
 		e->code = r;

@@ -25,6 +25,8 @@ struct raw_copy {
 	uint8_t done[(RAW_SEGMENT_NUMBER_MAX + 1) / 8]; /* a bit per segment that is in */
 	unsigned differences;
 	bool told;
+	raw_copy_look *look;
+	void *look_arg;
 
 	/* the segment that is being pulled */
 	struct pull *pull; /* NULL: none, or it broke off for good */
@@ -45,13 +47,16 @@ static void set_done(struct raw_copy *c, uint32_t number)
 }
 
 int raw_copy_new(struct transcoder *t, const struct job *j, enum file_kind kind, uint64_t bytes,
-		 const uint8_t key[SEALED_KEY_BYTES], struct raw_copy **ret, struct error *e)
+		 const uint8_t key[SEALED_KEY_BYTES], raw_copy_look *look, void *arg, struct raw_copy **ret,
+		 struct error *e)
 {
 	_cleanup_(raw_copy_freep) struct raw_copy *c = calloc(1, sizeof(*c));
 	if (!c)
 		return error_nomem(e);
 	c->transcoder = t;
 	c->job = j;
+	c->look = look;
+	c->look_arg = arg;
 	c->output.fd = -1;
 	memcpy(c->key, key, sizeof(c->key));
 	int r = output_copy_begin(t, j, kind, bytes, &c->output, e);
@@ -145,6 +150,21 @@ static int compare(struct raw_copy *c, uint32_t segment, uint64_t start, uint64_
 	return 0;
 }
 
+/* Nothing has come of the open segment for a while: its owner may have fallen silent, or lost it to another node. */
+static bool is_passed_by(void *arg)
+{
+	struct raw_copy *c = arg;
+	const struct raw_plan *p = c->look(c->look_arg);
+	const struct raw_segment *s = NULL;
+	for (size_t i = 0; p && i < p->n; i++)
+		if (p->segments[i].number >= pull_segment(c->pull))
+			s = s ? s : &p->segments[i];
+	if (!p)
+		return false;
+	bool is_last = s && s == &p->segments[p->n - 1];
+	return !p->is_open || !s || s->number != pull_segment(c->pull) || !s->is_open || s->is_silent || !is_last;
+}
+
 static int begin_pull(struct raw_copy *c, const struct raw_segment *s, struct error *e)
 {
 	uint8_t none[SHA256_BYTES];
@@ -154,7 +174,7 @@ static int begin_pull(struct raw_copy *c, const struct raw_segment *s, struct er
 	sha256_finish(c->skipped, none);
 	c->start = s->start;
 	c->overlap = c->skip = c->written - s->start;
-	return pull_new(c->job, s->number, c->key, on_bytes, c, &c->pull, e);
+	return pull_new(c->job, s->number, c->key, on_bytes, is_passed_by, c, &c->pull, e);
 }
 
 /* The segment is closed and all of it has come. */
@@ -191,24 +211,37 @@ static int take(struct raw_copy *c, const struct raw_segment *s, struct error *e
 	return r;
 }
 
-int raw_copy_take(struct raw_copy *c, const struct raw_plan *p, bool *ret_taken, struct error *e)
+/* The one to take now. Segments are in the order of their beginnings. */
+static bool next_segment(const struct raw_copy *c, const struct raw_plan *p, struct raw_segment *ret)
 {
-	*ret_taken = false;
 	for (size_t i = 0; i < p->n; i++) {
 		const struct raw_segment *s = &p->segments[i];
-		/* what is open on a silent node may have been sent again to another one */
-		if (is_done(c, s->number) || (s->is_silent && p->is_open))
+		/* what is open behind a newer one was sent again to another node, and will be closed when its own is
+		 * back */
+		bool is_passed = p->is_open && (s->is_silent || (s->is_open && i + 1 < p->n));
+		if (is_done(c, s->number) || is_passed)
 			continue;
-		if (s->start > c->written)
-			return 0;
+		*ret = *s;
+		return s->start <= c->written;
+	}
+	return false;
+}
+
+int raw_copy_take(struct raw_copy *c, const struct raw_plan *p, bool *ret_taken, struct error *e)
+{
+	struct raw_segment s;
+	int r = 0;
+	*ret_taken = false;
+	while (r == 0 && next_segment(c, p, &s)) {
 		uint64_t before = c->written;
-		int r = take(c, s, e);
-		*ret_taken = is_done(c, s->number) || c->written > before;
+		/* `s` is a copy: the plan may be made anew inside */
+		r = take(c, &s, e);
+		*ret_taken |= is_done(c, s.number) || c->written > before;
 		/* an open one has ended, or has nothing yet: its row will say */
-		if (r < 0 || s->is_open)
+		if (s.is_open)
 			return r;
 	}
-	return 0;
+	return r;
 }
 
 uint64_t raw_copy_bytes(const struct raw_copy *c)

@@ -14,17 +14,21 @@
 
 struct raw_copy;
 
+/* What there is to be copied now: a plan of the caller's, valid until it is asked again. Blocks. NULL: nobody knows. */
+typedef const struct raw_plan *raw_copy_look(void *arg);
+
 /* Begins the file in the own spool: `bytes` is its size, or RAW_COPY_ROOM_BYTES while nobody knows it. ERR_FULL without
  * room. `key` is copied. */
 int raw_copy_new(struct transcoder *t, const struct job *j, enum file_kind kind, uint64_t bytes,
-		 const uint8_t key[SEALED_KEY_BYTES], struct raw_copy **ret, struct error *e) _must_check_;
+		 const uint8_t key[SEALED_KEY_BYTES], raw_copy_look *look, void *arg, struct raw_copy **ret,
+		 struct error *e) _must_check_;
 /* Removes the file, unless raw_copy_tell() was called. */
 void raw_copy_free(struct raw_copy *c);
 DEFINE_CLEANUP(struct raw_copy, raw_copy_free)
 
-/* Takes the next segment that is not in the file yet: a closed one whole, or an open one until it ends or breaks off.
- * *ret_taken: something came. ERR_RETRY: what broke off may be taken up by calling again with a newer plan. Nothing is
- * left when it returns 0 without *ret_taken. */
+/* Takes the next segment that is not in the file yet: a closed one whole, or an open one until it ends, breaks off, or
+ * is passed by (`look` is asked when nothing has come for a while). *ret_taken: something came. ERR_RETRY: what broke
+ * off may be taken up by calling again with a newer plan. Nothing is left when it returns 0 without *ret_taken. */
 int raw_copy_take(struct raw_copy *c, const struct raw_plan *p, bool *ret_taken, struct error *e) _must_check_;
 
 uint64_t raw_copy_bytes(const struct raw_copy *c);

@@ -8,7 +8,7 @@ import { after, before, describe, it } from "node:test";
 import { makeAccount, makeLink, openSession } from "../../scripts/lib/journey.mjs";
 import { stopProcess, waitFor } from "../../scripts/lib/process.mjs";
 import { StreamConnection, sendRecording } from "../../scripts/lib/stream-client.mjs";
-import { fixture, testStack } from "../lib/harness.mjs";
+import { advanceTime, fixture, testStack } from "../lib/harness.mjs";
 import { dataKey, openSealed } from "../lib/sealed-reader.mjs";
 
 const PAYLOAD = 65504;
@@ -148,6 +148,38 @@ describe("a follower", () => {
 		await again.connection.nextOf("copied");
 		await isCopied(ready.recording, bytes);
 		assert.equal((await doneJobOf(ready.recording)).attempt, attempt);
+	});
+
+	it("is not held up by a node that does not answer, nor by what that one closes later", { timeout: 120_000 }, async () => {
+		const bytes = randomBytes(1_000_000);
+		const [authorization, take] = [await token(), randomUUID()];
+		const { connection, ready } = await begin("ingest", authorization, take);
+		connection.sendBytes(0, bytes.subarray(0, 600_000));
+		await ackTo(connection, 9 * PAYLOAD);
+		await following(ready.recording);
+		stack.pause("ingest");
+		try {
+			const second = await begin("ingest-2", authorization, take);
+			assert.equal(second.ready.offset, 0);
+			second.connection.sendBytes(0, bytes);
+			second.connection.send({ type: "send" });
+			await second.connection.nextOf("copied");
+			second.connection.close();
+			await isCopied(ready.recording, bytes);
+		} finally {
+			stack.resume("ingest");
+		}
+		const copies = () =>
+			stack.postgres.query(`SELECT g.state, c.rule, c.due_at FROM rushes.copy c
+				JOIN rushes.segment g ON g.recording = c.recording AND g.number = c.segment
+				WHERE c.recording = '${ready.recording}' ORDER BY g.number`);
+		await waitFor("both segments are closed and due", async () => {
+			const rows = await copies();
+			return rows.length === 2 && rows.every(({ state, rule }) => state === "closed" && rule === "raw-copied");
+		});
+		await advanceTime(stack, "3 hours");
+		await waitFor("both are gone from their spools", async () => (await copies()).length === 0);
+		await advanceTime(stack, "0");
 	});
 
 	it("of an aborted take leaves nothing", { timeout: 60_000 }, async () => {
