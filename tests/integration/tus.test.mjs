@@ -6,6 +6,7 @@ import { after, before, describe, it } from "node:test";
 import { makeAccount, request } from "../../scripts/lib/journey.mjs";
 import { waitFor } from "../../scripts/lib/process.mjs";
 import { testStack } from "../lib/harness.mjs";
+import { openApi } from "../lib/schemas.mjs";
 import { BYTES, Uploads, VERSION, checksum, metadata, sessionToken } from "../lib/uploads.mjs";
 
 const sha256 = (bytes) => createHash("sha256").update(bytes).digest("hex");
@@ -20,7 +21,7 @@ describe("tus", () => {
 		await stack.prepare();
 		await stack.startServices(["linkgen", "ingest"]);
 		account = await makeAccount(stack);
-		mine = new Uploads(stack, await sessionToken(stack, account));
+		mine = new Uploads(stack, await sessionToken(stack, account), openApi());
 	});
 	after(() => stack.remove());
 
@@ -98,7 +99,7 @@ describe("tus", () => {
 				refused(answer, 401, "token-invalid");
 				assert.equal(answer.headers["www-authenticate"], "Bearer");
 			}
-			const other = new Uploads(stack, await sessionToken(stack, account));
+			const other = new Uploads(stack, await sessionToken(stack, account), openApi());
 			for (const where of [path, `/v1/tus/${randomUUID()}`, "/v1/tus/none"]) {
 				refused(await other.head(where), 404);
 				assert.equal((await other.head(where)).headers["upload-offset"], undefined);
@@ -475,7 +476,7 @@ describe("tus", () => {
 		});
 
 		it("nothing for a session that was revoked", async () => {
-			const other = new Uploads(stack, await sessionToken(stack, account));
+			const other = new Uploads(stack, await sessionToken(stack, account), openApi());
 			const { path } = await other.create(100);
 			await stack.postgres.psql(`UPDATE rushes.session SET revoked_at = now()
 				WHERE id = (SELECT session FROM rushes.recording WHERE id = '${idOf(path)}')`);

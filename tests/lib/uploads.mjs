@@ -18,16 +18,22 @@ export const metadata = (texts) =>
 /** `algorithm digest` of some bytes, as Upload-Checksum wants it. */
 export const checksum = (bytes, algorithm = "sha1") => `${algorithm} ${createHash(algorithm).update(bytes).digest("base64")}`;
 
-/** The requests of one session. */
+const OPERATIONS = {
+	OPTIONS: "getUploadAbilities", POST: "createUpload", HEAD: "getUploadOffset", PATCH: "appendToUpload", DELETE: "discardUpload",
+};
+
+/** The requests of one session; every answer is held against proto/openapi.yaml by `api` (schemas.mjs). */
 export class Uploads {
-	constructor(stack, token) {
-		Object.assign(this, { stack, token, origin: `https://localhost:${stack.ports.ingest}` });
+	constructor(stack, token, api) {
+		Object.assign(this, { stack, token, api, origin: `https://localhost:${stack.ports.ingest}` });
 	}
 
-	send(method, path, headers = {}, body) {
+	async send(method, path, headers = {}, body) {
 		const all = { authorization: `Bearer ${this.token}`, "tus-resumable": VERSION, ...headers };
 		for (const name in all) if (all[name] === undefined) delete all[name];
-		return request(this.stack, { url: this.origin + path, method, headers: all, body });
+		const answer = await request(this.stack, { url: this.origin + path, method, headers: all, body });
+		if (!headers["x-http-method-override"] && OPERATIONS[method] && answer.status !== 405) this.api.check(OPERATIONS[method], answer);
+		return answer;
 	}
 
 	/** Makes an upload; resolves to the answer, with the upload's path as `path`. */
