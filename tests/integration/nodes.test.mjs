@@ -9,6 +9,8 @@ import { makeAccount, makeLink, openSession } from "../../scripts/lib/journey.mj
 import { waitFor } from "../../scripts/lib/process.mjs";
 import { StreamConnection, StreamError, sendRecording } from "../../scripts/lib/stream-client.mjs";
 import { advanceTime, testStack } from "../lib/harness.mjs";
+import { openApi } from "../lib/schemas.mjs";
+import { Uploads, checksum } from "../lib/uploads.mjs";
 
 const PAYLOAD = 65504;
 const NODES = ["ingest", "ingest-2"];
@@ -183,6 +185,33 @@ describe("two ingest nodes", () => {
 		second.connection.sendBytes(second.ready.offset, bytes.subarray(second.ready.offset));
 		await finish(second.connection, bytes);
 		await covers(first.ready.recording, bytes);
+	});
+
+	it("hand an upload by tus over, by HEAD and by PATCH", { timeout: 60_000 }, async () => {
+		const bytes = randomBytes(2_000_000);
+		const authorization = await token();
+		const [one, two] = NODES.map((node) => new Uploads(stack, authorization, openApi(), node));
+		const { path } = await one.create(bytes.length);
+		const id = path.split("/").pop();
+		const held = one.open(path, 0, { "content-length": bytes.length });
+		held.write(bytes.subarray(0, 700_000));
+		await waitFor("a segment is open", async () => (await segments(id)).length > 0);
+		const begun = performance.now();
+		const at = await two.offset(path);
+		assert.ok(performance.now() - begun < 2000, `${performance.now() - begun} ms`);
+		assert.ok([423, undefined].includes((await held.answer)?.status));
+		const back = two.open(path, at, { "content-length": bytes.length - at, "upload-checksum": checksum(bytes.subarray(at)) });
+		back.write(bytes.subarray(at, at + 300_000));
+		await waitFor("a provisional segment is open", async () => (await segments(id)).some(({ state }) => state === "open"));
+		assert.equal(await one.offset(path), at, "bytes that nobody compared count");
+		assert.ok([423, undefined].includes((await back.answer)?.status));
+		const middle = at + 500_000;
+		assert.equal((await one.patch(path, at, bytes.subarray(at, middle))).status, 204);
+		assert.equal((await two.patch(path, at, bytes.subarray(at))).status, 409);
+		assert.equal((await two.patch(path, middle, bytes.subarray(middle))).status, 204);
+		assert.equal((await one.head(path)).headers["upload-offset"], String(bytes.length));
+		await covers(id, bytes);
+		assert.equal((await recordingRow(id)).state, "saved");
 	});
 
 	it("go on without a node that does not answer, which closes what it has when it is back", { timeout: 60_000 }, async () => {

@@ -24,8 +24,8 @@ const OPERATIONS = {
 
 /** The requests of one session; every answer is held against proto/openapi.yaml by `api` (schemas.mjs). */
 export class Uploads {
-	constructor(stack, token, api) {
-		Object.assign(this, { stack, token, api, origin: `https://localhost:${stack.ports.ingest}` });
+	constructor(stack, token, api, node = "ingest") {
+		Object.assign(this, { stack, token, api, origin: `https://localhost:${stack.ports[node]}` });
 	}
 
 	async send(method, path, headers = {}, body) {
