@@ -170,6 +170,8 @@ void intake_set_length(struct intake *i, uint64_t length);
  * when the connection goes. */
 void intake_accept(struct intake *i);
 
+/* Makes everything durable, which on_ack tells; with a journal the segment stays open. */
+void intake_sync(struct intake *i);
 /* Makes everything durable and ends the segment; bytes that come later begin a new one. */
 void intake_pause(struct intake *i);
 /* The end of the bytes. on_failed when they do not match the total. */

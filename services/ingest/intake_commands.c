@@ -119,6 +119,16 @@ enum intake_state intake_state(const struct intake *i)
 	return i->state;
 }
 
+void intake_sync(struct intake *i)
+{
+	heard(i);
+	if (i->state == INTAKE_RECEIVING && i->received > i->acked) {
+		i->want.flush |= i->set->o.host->journal != NULL;
+		i->want.end |= !i->set->o.host->journal;
+	}
+	intake_settle(i);
+}
+
 void intake_pause(struct intake *i)
 {
 	heard(i);

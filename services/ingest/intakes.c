@@ -245,7 +245,7 @@ int intake_attach(struct intakes *s, const struct intake_start *start, const str
 	i->is_provisional = start->is_provisional;
 	i->provisional_from = i->received;
 	/* the offset that an upload by tus is told is durable */
-	i->want.end |= start->tus != INTAKE_NO_TUS && i->state == INTAKE_RECEIVING;
+	i->want.end |= start->tus != INTAKE_NO_TUS && i->state == INTAKE_RECEIVING && i->received > i->acked;
 	/* told at the end of the next turn, when what was received is flushed as well */
 	i->announce = i->state != INTAKE_OPENING;
 	*ret = i;

@@ -126,6 +126,8 @@ static int flush(struct turn *t)
 	int64_t since = segment_unflushed_since_us(t->segment);
 	bool is_due = since && (clock_monotonic_us() - since >= (int64_t)SEGMENT_COMMIT_MS * 1000 ||
 				segment_unflushed_bytes(t->segment) >= SEGMENT_COMMIT_BYTES);
+	if (!segment_is_open(t->segment))
+		t->todo.flush = false;
 	if (!segment_is_open(t->segment) || t->todo.end || !(t->todo.flush || is_due))
 		return 0;
 	int64_t begun = clock_monotonic_us();
@@ -163,7 +165,7 @@ static int end_segment(struct turn *t)
 		segment_accept(t->segment);
 	int r = close_segment(t);
 	if (r == 0)
-		t->todo.end = t->todo.accept = false;
+		t->todo.end = t->todo.accept = t->todo.flush = false;
 	return r;
 }
 

@@ -15,6 +15,10 @@
 /* Room for an upload that nobody brings bytes for is kept so long. */
 #define KEEP_ROOM_MS ((int64_t)5 * 60 * 1000)
 
+/* A body of so many bytes ends its segment, which makes it durable at once. Shorter ones share a segment and wait for
+ * the journal, so that an upload in small pieces does not run out of segments. */
+#define PAUSE_BYTES MIB
+
 /* One request. Freed at its end. */
 struct transfer {
 	struct tus_request q;
@@ -28,7 +32,8 @@ struct transfer {
 	bool is_whole;	   /* its body has come */
 	bool is_finishing; /* the last byte is there: the take is being released */
 	bool is_answered;
-	uint64_t limit; /* offset that its bytes may reach */
+	uint64_t begun; /* offset where its bytes begin */
+	uint64_t limit; /* offset that they may reach */
 };
 
 static void fail(struct transfer *t, const char *code, bool retry, const char *text)
@@ -165,6 +170,7 @@ static void begin(struct transfer *t)
 	uint64_t at = intake_durable(i);
 	int64_t n = http_request_content_length(t->q.r);
 	t->is_ready = true;
+	t->begun = at;
 	if (t->q.action == TUS_PATCH && t->offset != at) {
 		refuse(t, "offset-mismatch", "Upload-Offset is not where the upload ends");
 		return;
@@ -295,6 +301,8 @@ static void on_body_end(struct http_request *r, void *arg)
 		intake_accept(i);
 	if (is_complete(i))
 		finish(t);
+	else if (t->flow.offset - t->begun < PAUSE_BYTES)
+		intake_sync(i);
 	else
 		intake_pause(i);
 	intake_let_go(i);

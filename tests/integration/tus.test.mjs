@@ -394,7 +394,6 @@ describe("tus", () => {
 			assert.ok(at > 0);
 			const late = mine.open(path, at, { "content-length": bytes.length - at });
 			late.write(bytes.subarray(at, at + 100_000));
-			await waitFor("the second one brings bytes", async () => (await segments(path)).length > 0);
 			refused(await mine.patch(path, 0, bytes), 409, "offset-mismatch");
 			const now = await mine.offset(path);
 			assert.ok(now >= at);
@@ -467,6 +466,7 @@ describe("tus", () => {
 		it("no unfinished upload, once its window closes: it is kept as recovered, and gone for its client", { timeout: 60_000 }, async () => {
 			const bytes = randomBytes(100_000);
 			const { path } = await mine.create(200_000, { "content-type": BYTES }, bytes);
+			await waitFor("its segment is closed", async () => (await segments(path))[0]?.state === "closed");
 			await stack.postgres.psql(`UPDATE rushes.recording SET last_byte_at = now() - interval '91 minutes' WHERE id = '${idOf(path)}'`);
 			await waitFor("it is saved", async () => (await row(path)).state === "saved", { limitMs: 20_000 });
 			const kept = await row(path);
