@@ -268,6 +268,20 @@ create function rushes.retention_recompute(p_recording uuid) returns void
 	language sql
 	as $$ select rushes.retention_recompute(array[p_recording]) $$;
 
+-- What stays when a spool's copy goes by a rule of its own: where else its file lies, or what was made of its segment. Facts
+-- that a restored database may not have, and can have again from the ledger.
+create function rushes.kept_beside(c rushes.copy) returns jsonb
+	language sql stable
+	as $$
+	select jsonb_build_object('kept', jsonb_agg(jsonb_build_object(
+			'copy', k.id, 'kind', k.kind, 'place', rushes.copy_place(k), 'location', k.location,
+			'bytes', f.bytes, 'sha256', encode(f.sha256, 'hex')) order by k.kind, k.id))
+	from rushes.copy k join rushes.file f on f.recording = k.recording and f.kind = k.kind
+	where k.recording = c.recording and k.state in ('present', 'released')
+	  and (c.segment is not null or (k.kind = c.kind and k.target is not null))
+	having count(*) > 0
+$$;
+
 -- Turns copies `going`, and writes down who decided. A copy at a target gets its delete job. The recordings are locked by the
 -- caller. p_rule null: copies that never became present. p_due: since when they were due, where their rows don't say.
 create function rushes.copies_set_going(p_copies uuid[], p_rule text, p_due timestamptz) returns void
@@ -275,6 +289,7 @@ create function rushes.copies_set_going(p_copies uuid[], p_rule text, p_due time
 	as $$
 declare
 	v_now timestamptz := rushes.rushes_now();
+	v_is_whole boolean := (select whole from rushes.retention_rule where name = p_rule);
 	v_going rushes.copy[];
 begin
 	with turned as (
@@ -288,7 +303,9 @@ begin
 	end if;
 	perform rushes.add_ledger_entries(array_agg(
 		row('decided', c.account, c.recording, c.id, p_rule, rushes.copy_place(c), jsonb_build_object('due_at', c.due_at)
-			|| case when c.target is null then '{}' else jsonb_build_object('location', c.location) end)::rushes.ledger_entry))
+			|| case when c.target is not null then jsonb_build_object('location', c.location)
+				when v_is_whole then '{}'
+				else coalesce(rushes.kept_beside(c), '{}') end)::rushes.ledger_entry))
 	from unnest(v_going) c;
 	insert into rushes.job (kind, account, region, recording, file_kind, target, copy, trace)
 	select 'delete', c.account, c.region, c.recording, c.kind, c.target, c.id, r.trace

@@ -259,6 +259,98 @@ begin
 	perform rushes.restore_note(p_restore, 'deleted-again', r.id, null, null, d.rule);
 end $$;
 
+-- A copy that an entry names as kept, and that the restored database does not know yet: its row and its file's come back.
+-- Returns whether it did.
+create function rushes.restore_kept_copy(r rushes.recording, k jsonb, p_at timestamptz) returns boolean
+	language plpgsql
+	as $$
+declare
+	v_copy uuid := (k ->> 'copy')::uuid;
+	v_node uuid := case when k ->> 'place' like 'node/%' then substr(k ->> 'place', 6)::uuid end;
+	v_target rushes.target;
+	j rushes.job;
+begin
+	select * into v_target from rushes.target t where k ->> 'place' = 'target/' || t.id;
+	if exists (select from rushes.ledger l where l.copy = v_copy and l.kind = 'gone')
+	   or exists (select from rushes.copy c where c.id = v_copy and c.state <> 'incoming')
+	   or (v_target.id is null and not exists (select from rushes.node n where n.id = v_node and n.state <> 'retired')) then
+		return false;
+	end if;
+	insert into rushes.file (id, recording, account, kind, bytes, sha256, made_at)
+	values (gen_random_uuid(), r.id, r.account, k ->> 'kind', (k ->> 'bytes')::bigint, decode(k ->> 'sha256', 'hex'), p_at)
+	on conflict (recording, kind) do nothing;
+	-- what the restored moment found half delivered
+	delete from rushes.copy c where c.recording = r.id and c.kind = k ->> 'kind' and c.target = v_target.id and c.state = 'incoming';
+	insert into rushes.copy (id, recording, account, region, kind, node, target, state, location, present_at)
+	values (v_copy, r.id, r.account, r.region, k ->> 'kind', v_node, v_target.id,
+		case when v_target.owner = 'client' then 'released' else 'present' end, k ->> 'location', p_at)
+	on conflict do nothing;
+	if v_target.id is not null then
+		insert into rushes.push (recording, file_kind, target, state, at)
+		values (r.id, k ->> 'kind', v_target.id, 'done', p_at)
+		on conflict (recording, file_kind, target) do update set state = 'done', at = excluded.at;
+		for j in select * from rushes.job x where x.recording = r.id and x.kind = 'push' and x.file_kind = k ->> 'kind'
+			 and x.target = v_target.id for update loop
+			perform rushes.finish_job(j, 'done', null, null, null);
+		end loop;
+	end if;
+	return true;
+end $$;
+
+-- What the ledger says was made and delivered of a recording since the restored moment. A recording of which main is there again
+-- is processed; one of which only the raw is goes on from it; else, when rows are gone that work still needs and the raw is whole
+-- on ingest, everything is made again.
+create function rushes.restore_kept(p_restore bigint, p_recording uuid, p_has_lost boolean) returns void
+	language plpgsql
+	as $$
+declare
+	r rushes.recording;
+	k record;
+	j rushes.job;
+begin
+	select * into r from rushes.recording where id = p_recording;
+	for k in select e.v, l.at from rushes.ledger l cross join lateral jsonb_array_elements(l.evidence -> 'kept') e(v)
+		 where l.recording = p_recording and l.kind = 'decided' order by l.id
+	loop
+		if rushes.restore_kept_copy(r, k.v, k.at) then
+			perform rushes.restore_note(p_restore, 'copy-known-again', p_recording, (k.v ->> 'copy')::uuid, k.v ->> 'place', k.v ->> 'kind');
+			update rushes.recording
+			set saved_at = coalesce(saved_at, k.at), copied_at = coalesce(copied_at, k.at),
+			    bytes = coalesce(bytes, case when k.v ->> 'kind' = 'raw' then (k.v ->> 'bytes')::bigint end),
+			    sha256 = coalesce(sha256, case when k.v ->> 'kind' = 'raw' then decode(k.v ->> 'sha256', 'hex') end)
+			where id = p_recording returning * into r;
+		end if;
+	end loop;
+	if r.state in ('open', 'saved', 'failed-copy', 'failed-conversion') and exists (
+		select from rushes.copy c where c.recording = p_recording and c.kind is not null and c.state in ('present', 'released')
+		and exists (select from rushes.restore_finding f where f.copy = c.id and f.what = 'copy-known-again')) then
+		for j in select * from rushes.job where recording = p_recording and kind in ('copy', 'convert') for update loop
+			perform rushes.finish_job(j, 'cancelled', case when j.state = 'running' then 'cancelled' end, null, null);
+		end loop;
+		update rushes.segment set state = 'closed', bytes = coalesce(bytes, 0), closed_at = coalesce(closed_at, rushes.rushes_now())
+		where recording = p_recording and state = 'open';
+		-- past the table of changes: these steps were taken, and their rows are lost
+		if exists (select from rushes.copy c where c.recording = p_recording and c.kind = 'main' and c.state in ('present', 'released')) then
+			update rushes.recording set state = 'processed', processed_at = coalesce(processed_at, copied_at) where id = p_recording;
+			if not exists (select from rushes.push p where p.recording = p_recording) then
+				perform rushes.add_push_jobs(p_recording);
+			end if;
+		else
+			update rushes.recording set state = 'saved' where id = p_recording;
+			insert into rushes.job (kind, account, region, recording, node, trace)
+			select 'convert', r.account, r.region, r.id, c.node, r.trace from rushes.copy c
+			where c.recording = p_recording and c.kind = 'raw' and c.node is not null and c.state = 'present' limit 1;
+		end if;
+	elsif p_has_lost and r.state <> 'open' and rushes.raw_is_whole(p_recording)
+	      and exists (select from rushes.job x where x.recording = p_recording and x.kind in ('copy', 'convert', 'push'))
+	      and not exists (select from rushes.copy c where c.recording = p_recording and c.target is not null
+			      and c.state in ('present', 'released')) then
+		perform rushes.recording_redrive(p_recording);
+		perform rushes.restore_note(p_restore, 'made-again', p_recording, null, null, 'from its raw on ingest');
+	end if;
+	perform rushes.recording_settle(p_recording);
+end $$;
+
 -- Brings one recording into agreement with the ledger: copies that are gone lose their rows, a hold stands as it was set or
 -- lifted last, a deletion that was decided is decided again, one that was complete is.
 create function rushes.restore_apply_one(p_restore rushes.restore, p_recording uuid) returns void
@@ -269,6 +361,7 @@ declare
 	c rushes.copy;
 	d rushes.ledger;
 	v_hold text;
+	v_has_lost boolean := false;
 begin
 	select * into r from rushes.recording where id = p_recording for update;
 	if not found then
@@ -285,6 +378,7 @@ begin
 		perform rushes.restore_cancel_jobs(p_recording, c.id);
 		delete from rushes.copy where id = c.id;
 		perform rushes.restore_note(p_restore.id, 'copy-gone', p_recording, c.id, rushes.copy_place(c), null);
+		v_has_lost := v_has_lost or c.kind is not null;
 	end loop;
 	if exists (select from rushes.ledger l where l.recording = p_recording and l.rule = 'personal-metadata' and l.kind = 'gone') then
 		delete from rushes.recording_personal where recording = p_recording;
@@ -300,6 +394,8 @@ begin
 	where l.recording = p_recording and l.copy is null and l.place is null and l.kind = 'decided' order by l.id desc limit 1;
 	if d.id is not null and r.state not in ('deleting', 'deleted') then
 		perform rushes.restore_delete(p_restore.id, r, d);
+	elsif r.state not in ('deleting', 'deleted') then
+		perform rushes.restore_kept(p_restore.id, p_recording, v_has_lost);
 	end if;
 	if (select state from rushes.recording where id = p_recording) = 'deleting'
 	   and exists (select from rushes.ledger l where l.recording = p_recording and l.kind = 'complete')

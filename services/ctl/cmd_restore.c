@@ -214,8 +214,9 @@ const struct command restore_commands[] = {
      .summary = "List what the last restore found and did",
      .description = "deleted-again, copy-gone, hold-set, hold-lifted, account-closed, account-key-destroyed: applied\n"
 		    "from the ledger. segment-kept: bytes of a take that was being received. lost-row: a file whose\n"
-		    "row is lost, kept. missing: a row whose file is not there. only-copy, unfinished, fork,\n"
-		    "target-shorter, batch-skipped: a person has to look.",
+		    "row is lost, kept. missing: a row whose file is not there. copy-known-again: delivered since, by\n"
+		    "the ledger. made-again: from its raw. only-copy, unfinished, fork, target-shorter,\n"
+		    "batch-skipped: a person has to look.",
      .flags = COMMAND_DATABASE,
      .run = findings},
     {.verb = "begin",

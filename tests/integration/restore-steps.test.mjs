@@ -194,3 +194,37 @@ test("a database that went on from an older copy gives its own batches up, by a 
 	assert.equal(await value(`select count(*) from rushes.ledger l where l.hash <> sha256('\\x00'::bytea || convert_to(rushes.ledger_text(l), 'UTF8'))`), "0");
 	assert.equal(await value(`select count(*) from rushes.ledger where batch is null`), "0");
 });
+
+test("a recording that was delivered and left the spools since is known again, and one that was not goes on", async () => {
+	const env = await environment();
+	const [delivered, raw, again] = [await saved(env), await saved(env), await processed(await copied(await saved(env)))];
+	await sql(`update rushes.job set next_attempt_at = 'infinity' where recording = '${again.recording}'`);
+	await seal();
+	await backup();
+	// the first goes the whole way and leaves both spools
+	await processed(await copied(delivered));
+	for (let i = 0; i < 4; i++) await push(delivered);
+	// the second is copied only; the third loses what was made, without having been delivered
+	const { raw: file } = await copied(raw);
+	await sql(`select rushes.copies_set_going(array(select id from rushes.copy where recording = '${again.recording}' and kind is not null), 'failed-delivery', null);
+		select rushes.copy_set_going('${raw.segment}', 'raw-copied'); select rushes.copy_set_going('${delivered.segment}', 'raw-copied')`);
+	assert.equal((await call("sweep_decide", "storage-pusher", 100)).length, 4);
+	await removeGoing();
+	await reconcile(await restore());
+	await open();
+	assert.equal(await stateOf(delivered.recording), "closed");
+	assert.deepEqual(await stack.postgres.query(`select kind, state, target is not null as delivered from rushes.copy where recording = '${delivered.recording}' order by kind`),
+		["filmstrip", "main", "raw", "snapshot"].map((kind) => ({ kind, state: "present", delivered: true })));
+	assert.equal(await value(`select count(*) from rushes.job where recording = '${delivered.recording}'`), "0");
+	assert.equal(await value(`select bytes from rushes.recording where id = '${delivered.recording}'`), "100");
+	assert.equal(await stateOf(raw.recording), "saved");
+	assert.equal(await value(`select state from rushes.copy where id = '${file}'`), "present");
+	assert.equal(await value(`select kind || ' ' || node from rushes.job where recording = '${raw.recording}'`), `convert ${TRANSCODER}`);
+	assert.equal(await stateOf(again.recording), "saved");
+	assert.equal(await value(`select kind || ' ' || state from rushes.job where recording = '${again.recording}'`), "copy queued");
+	assert.deepEqual(await found("made-again"), [again.recording]);
+	// and a deletion finds the objects
+	await call("recording_delete", delivered.recording, "deleted-by-user", "test", "asked");
+	const gone = (await call("sweep_decide", "janitor", 100)).filter(({ recording, copy }) => recording === delivered.recording && copy);
+	assert.equal(gone.length, 4);
+});
