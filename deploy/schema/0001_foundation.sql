@@ -46,10 +46,42 @@ begin
 	raise exception using errcode = p_class, message = p_message;
 end $$;
 
+-- The first instant of a local day: its midnight; where a clock change leaves midnight out the first instant behind it, where
+-- midnight comes twice the first one.
+create function rushes.day_begins_beside_change(p_day timestamp, p_zone text) returns timestamptz
+	language plpgsql stable parallel safe
+	as $$
+declare
+	-- offsets lie between -12 and +14 hours, and a zone may leave out a whole day
+	v_low timestamptz := (p_day - interval '15 h') at time zone 'UTC';
+	v_high timestamptz := (p_day + interval '37 h') at time zone 'UTC';
+	v_middle timestamptz;
+begin
+	while v_high - v_low > interval '1 min' loop
+		v_middle := v_low + date_trunc('minute', (v_high - v_low) / 2);
+		if v_middle at time zone p_zone < p_day then
+			v_low := v_middle;
+		else
+			v_high := v_middle;
+		end if;
+	end loop;
+	return v_high;
+end $$;
+
+create function rushes.day_begins(p_day timestamp, p_zone text) returns timestamptz
+	language sql stable parallel safe
+	as $$
+	-- no change within a day: there is one midnight
+	select case when (t.at - interval '24 h') at time zone p_zone = p_day - interval '1 day'
+			 and (t.at + interval '24 h') at time zone p_zone = p_day + interval '1 day' then t.at
+		    else rushes.day_begins_beside_change(p_day, p_zone) end
+	from (select p_day at time zone p_zone as at) t
+$$;
+
 -- "28 days at midnight": the starting day is day 1; ends at the midnight that closes day 28, in the installation's zone.
 create function rushes.midnight_after_28_days(p_start timestamptz, p_zone text) returns timestamptz
 	language sql stable parallel safe
-	as $$ select (date_trunc('day', p_start at time zone p_zone) + interval '28 days') at time zone p_zone $$;
+	as $$ select rushes.day_begins(date_trunc('day', p_start at time zone p_zone) + interval '28 days', p_zone) $$;
 
 create function rushes.midnight_after_28_days(p_start timestamptz) returns timestamptz
 	language sql stable

@@ -594,3 +594,11 @@ create table rushes.clock_reference (
 	-- since when its count and PostgreSQL's clock have always agreed
 	steady_since timestamptz not null
 );
+
+-- The zones that dates are counted in, and what the zone data said of their clocks from `since` on: changed zone data moves
+-- midnights.
+create table rushes.zone_seen (
+	zone text primary key,
+	since timestamptz not null,
+	fingerprint text not null
+);

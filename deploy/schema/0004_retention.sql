@@ -109,8 +109,8 @@ create function rushes.lifecycle_due(p_start timestamptz, p_days integer, p_zone
 	language sql stable
 	as $$
 	-- the midnight at or after: the day of the last microsecond before the next one
-	select date_trunc('day', (p_start at time zone p_zone) + make_interval(days => p_days)
-			  + interval '1 day' - interval '1 microsecond') at time zone p_zone
+	select rushes.day_begins(date_trunc('day', (p_start at time zone p_zone) + make_interval(days => p_days)
+					    + interval '1 day' - interval '1 microsecond'), p_zone)
 $$;
 
 -- What takes each copy of these recordings by itself and when, by the facts: the earliest rule of those that apply; nulls for

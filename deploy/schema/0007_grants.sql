@@ -73,7 +73,8 @@ grant execute on function
 	rushes.link_get(uuid, uuid), rushes.recording_get(uuid, uuid), rushes.recording_list(uuid, text, timestamptz, integer),
 	rushes.recording_delete(uuid, text, text, text), rushes.job_retry(uuid, text), rushes.deletion_overdue(interval),
 	rushes.copy_place(rushes.copy), rushes.link_state(rushes.link),
-	rushes.retention_due(uuid[]), rushes.midnight_after_28_days(timestamptz, text), rushes.midnight_after_28_days(timestamptz), rushes.node_silence()
+	rushes.retention_due(uuid[]), rushes.midnight_after_28_days(timestamptz, text), rushes.midnight_after_28_days(timestamptz), rushes.day_begins(timestamp, text),
+	rushes.day_begins_beside_change(timestamp, text), rushes.node_silence()
 	to rushes_ctl;
 grant select on rushes.installation, rushes.account, rushes.environment, rushes.environment_target, rushes.node,
 	rushes.recording, rushes.segment, rushes.file, rushes.copy, rushes.job, rushes.job_done, rushes.attempt, rushes.event,

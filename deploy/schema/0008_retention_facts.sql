@@ -102,6 +102,47 @@ begin
 	return p_limit;
 end $$;
 
+-- The clocks of a zone for twelve years, in one word.
+create function rushes.zone_fingerprint(p_zone text, p_since timestamptz) returns text
+	language sql stable
+	as $$
+	select md5(string_agg((s.at at time zone p_zone - s.at at time zone 'UTC')::text, ' ' order by s.at))
+	from (select p_since + n * interval '3 h' as at from generate_series(0, 12 * 366 * 8) n) s
+$$;
+
+-- Zone data are replaced while the database runs: where a country changed its clocks, the dates of its accounts are derived
+-- again, or of all when it is the installation's zone. Sweeps are not early meanwhile, as they derive a date again before they
+-- decide. Returns how many zones changed.
+create function rushes.zones_watch() returns integer
+	language plpgsql security definer
+	set search_path = rushes, pg_temp
+	as $$
+declare
+	v_zone text;
+	v_own text := (select i.zone from rushes.installation i);
+	v_year timestamptz := date_trunc('year', rushes.rushes_now() at time zone 'UTC') at time zone 'UTC';
+	s rushes.zone_seen;
+	v_count integer := 0;
+begin
+	for v_zone in select v_own union select a.zone from rushes.account a where a.closed_at is null loop
+		select * into s from rushes.zone_seen where zone = v_zone for update skip locked;
+		if not found then
+			insert into rushes.zone_seen values (v_zone, v_year, rushes.zone_fingerprint(v_zone, v_year)) on conflict do nothing;
+			continue;
+		end if;
+		if s.fingerprint <> rushes.zone_fingerprint(v_zone, s.since) then
+			insert into rushes.rules_change (account)
+			select a.id from rushes.account a where a.zone = v_zone or v_zone = v_own;
+			perform rushes.add_audit('clock', 'retention.zone', null, v_zone);
+			v_count := v_count + 1;
+		elsif s.since = v_year then
+			continue;
+		end if;
+		update rushes.zone_seen set since = v_year, fingerprint = rushes.zone_fingerprint(v_zone, v_year) where zone = v_zone;
+	end loop;
+	return v_count;
+end $$;
+
 -- Makes or changes a lifecycle rule. New ones are off until p_enabled.
 create function rushes.lifecycle_set(p_actor text, p_account uuid, p_environment uuid, p_name text, p_age_days integer,
 				     p_recording_kind text, p_file_kind text, p_enabled boolean) returns void
@@ -282,7 +323,7 @@ grant execute on function
 grant select on rushes.lifecycle_rule, rushes.rules_change, rushes.ledger_batch to rushes_ctl;
 grant execute on function rushes.recording_explain(uuid, uuid) to rushes_linkgen;
 grant execute on function
-	rushes.account_keys_sweep(integer), rushes.rules_change_work(integer), rushes.retention_paused()
+	rushes.account_keys_sweep(integer), rushes.rules_change_work(integer), rushes.zones_watch(), rushes.retention_paused()
 	to rushes_janitor;
 grant execute on function rushes.sweep_brakes(text), rushes.retention_pause_set(text, text, text, text)
 	to rushes_ingest, rushes_transcoder, rushes_pusher, rushes_janitor;

@@ -6,6 +6,8 @@
 
 static const struct db_statement change_sql = {"rules_change_work", "SELECT rushes.rules_change_work($1::integer)", 1};
 
+static const struct db_statement zones_sql = {"zones_watch", "SELECT rushes.zones_watch()", 0};
+
 static const struct db_statement paused_sql = {
     "retention_paused",
     "SELECT rule, place, to_char(since AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"'), by, left(reason, 250)"
@@ -94,6 +96,15 @@ int retention_change_work(struct db_pool *p, unsigned limit, unsigned *ret_n, st
 	char text[DB_INT_BYTES];
 	_cleanup_(db_result_freep) struct db_result *rows = NULL;
 	int r = db_run(p, &change_sql, (const char *const[]){db_param_int(limit, text)}, &rows, e);
+	if (r == 0)
+		*ret_n = (unsigned)db_int(rows, 0, 0);
+	return r;
+}
+
+int retention_zones_watch(struct db_pool *p, unsigned *ret_n, struct error *e)
+{
+	_cleanup_(db_result_freep) struct db_result *rows = NULL;
+	int r = db_run(p, &zones_sql, NULL, &rows, e);
 	if (r == 0)
 		*ret_n = (unsigned)db_int(rows, 0, 0);
 	return r;

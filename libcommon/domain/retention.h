@@ -11,6 +11,10 @@
  * how many; 0 when nothing waits. Several processes share the queue, a change at a time. */
 int retention_change_work(struct db_pool *p, unsigned limit, unsigned *ret_n, struct error *e) _must_check_;
 
+/* Looks whether the database's zone data say something else of the clocks of accounts and installation than before, and
+ * queues what follows for retention_change_work(). `*ret_n`: how many zones changed. */
+int retention_zones_watch(struct db_pool *p, unsigned *ret_n, struct error *e) _must_check_;
+
 /* The table of rules: [{"name", "slice", "precedence", "takes", "due", "delay", "calendar", "braked", "paused_on":
  * [places], "due_now": copies and whole recordings}], in the order in which they win. */
 int retention_rules(struct db *d, json_t **ret, struct error *e) _must_check_;

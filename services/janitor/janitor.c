@@ -31,6 +31,9 @@
 /* A pause is an alarm: told soon, and the look costs next to nothing. */
 #define PAUSES_EVERY_MS ((int64_t)10000)
 
+/* Zone data change a few times a year, and are looked at for a moment. */
+#define ZONES_EVERY_MS ((int64_t)6 * 3600000)
+
 #define PARTITIONS_EVERY_MS   ((int64_t)3600000)
 #define PARTITIONS_AHEAD_DAYS 3
 
@@ -41,6 +44,7 @@ enum {
 	DUTY_WATCH,
 	DUTY_PAUSES,
 	DUTY_PARTITIONS,
+	DUTY_ZONES,
 	DUTY_SEAL,
 	DUTY_PUBLISH,
 	DUTY_MAX
@@ -185,6 +189,17 @@ static int run_partitions(void *arg, uint64_t *ret_n, struct error *e)
 	return r;
 }
 
+static int run_zones(void *arg, uint64_t *ret_n, struct error *e)
+{
+	struct janitor *j = arg;
+	unsigned n = 0;
+	int r = retention_zones_watch(platform_db(j->platform), &n, e);
+	if (r == 0 && n > 0)
+		log_warning(NULL, "the zone data of %u zones changed: due dates are derived again", n);
+	*ret_n = n;
+	return r;
+}
+
 static json_t *debug(void *arg)
 {
 	struct janitor *j = arg;
@@ -211,6 +226,7 @@ static int make_duties(struct janitor *j, struct error *e)
 	    (struct duty_definition){"overdue-watch", c->watch_every_ms, MIN(c->watch_every_ms, 2000), run_watch, j};
 	j->definitions[DUTY_PARTITIONS] =
 	    (struct duty_definition){"partitions", PARTITIONS_EVERY_MS, 0, run_partitions, j};
+	j->definitions[DUTY_ZONES] = (struct duty_definition){"zones", ZONES_EVERY_MS, 4000, run_zones, j};
 	j->definitions[DUTY_SEAL] =
 	    (struct duty_definition){"ledger-seal", c->ledger_seal_every_ms, 500, sealing_seal, j->sealing};
 	j->definitions[DUTY_PUBLISH] =

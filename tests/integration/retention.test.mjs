@@ -384,3 +384,21 @@ test("a file that is sent to a target again is not taken for one that came late"
 	await call("push_begin", again.id, again.attempt, uuid(), "main.object", null);
 	assert.equal(await open(), "0");
 });
+
+test("changed zone data derive the dates of that zone's accounts again", async () => {
+	const cairo = await newAccount("paid", null, "Africa/Cairo");
+	const watch = async () => Number((await one("zones_watch")).zones_watch);
+	const waiting = async () => Number(await value(`select count(*) from rushes.rules_change where account = '${cairo}'`));
+	await watch();
+	assert.deepEqual([await watch(), await waiting()], [0, 0]);
+	// as if the zone data of before had known nothing of a new clock change
+	await stack.postgres.psql("update rushes.zone_seen set fingerprint = 'other' where zone = 'Africa/Cairo'");
+	assert.deepEqual([await watch(), await waiting()], [1, 1]);
+	assert.equal(await watch(), 0);
+	await stack.postgres.psql("update rushes.zone_seen set fingerprint = 'other' where zone = 'Europe/Bucharest'");
+	assert.equal(await watch(), 1);
+	assert.equal(await waiting(), 2, "by the installation's zone all");
+	await setClock("2027-01-02 00:00:00+00");
+	assert.equal(await watch(), 0, "a new year is no change");
+	await stack.postgres.psql("delete from rushes.rules_change");
+});
