@@ -44,7 +44,7 @@ const struct config_option ingest_options[] = {
     {"RUSHES_INGEST_JOURNAL", CONFIG_BYTES, "1GiB", JOURNAL_TOTAL_MIN, 0, NULL, FIELD(journal_bytes),
      "Size of the journal by which slow streams become durable together; one stream at once for each 128 KiB of it"},
     {"RUSHES_INGEST_THREADS", CONFIG_UINT, "8", 1, 64, NULL, FIELD(threads),
-     "Threads that seal, write, flush and ask the database"},
+     "Threads that seal, write and flush, and as many that ask the database"},
     {"RUSHES_INGEST_CONNECTIONS", CONFIG_UINT, "8192", 1, 100000, NULL, FIELD(connections_max),
      "Most public connections at once"},
     {"RUSHES_INGEST_ADDRESS_CONNECTIONS", CONFIG_UINT, "0", 0, 100000, NULL, FIELD(address_connections_max),
@@ -201,6 +201,8 @@ static int open_intakes(struct ingest *g, struct error *e)
 	g->host.room = g->room;
 	r = pool_new(platform_loop(p), "intake", (unsigned)g->config->threads, 2 * INTAKES_MAX, &g->pool, e);
 	if (r == 0)
+		r = pool_new(platform_loop(p), "writer", (unsigned)g->config->threads, INTAKES_MAX, &g->writers, e);
+	if (r == 0)
 		r = http_client_new(platform_loop(p), &peers, &g->http, e);
 	const struct fences_options fences = {.loop = platform_loop(p),
 					      .pool = g->pool,
@@ -211,6 +213,7 @@ static int open_intakes(struct ingest *g, struct error *e)
 		r = fences_new(&fences, &g->fences, e);
 	const struct intakes_options intakes = {.loop = platform_loop(p),
 						.pool = g->pool,
+						.writers = g->writers,
 						.host = &g->host,
 						.fences = g->fences,
 						.bus = platform_bus(p),
@@ -384,8 +387,8 @@ static void end_turn(void *arg)
 	loop_stop(arg);
 }
 
-/* Ends the pool and lets what it posted to the loop happen before anything it touches is freed. */
-static void end_pool(struct ingest *g)
+/* Ends the pools and lets what they posted to the loop happen before anything they touch is freed. */
+static void end_pools(struct ingest *g)
 {
 	if (!g->pool)
 		return;
@@ -397,6 +400,7 @@ static void end_pool(struct ingest *g)
 	if (g->chores)
 		chores_stop(g->chores);
 	pool_free(TAKE_PTR(g->pool));
+	pool_free(TAKE_PTR(g->writers));
 	journal_stop(g->host.journal);
 	loop_post(l, end_turn, l);
 	loop_run(l);
@@ -409,7 +413,7 @@ void ingest_stop(void *state)
 	/* connections end first: their streams let go of the intakes */
 	http_server_free(g->server);
 	serve_free(g->serve);
-	end_pool(g);
+	end_pools(g);
 	chores_free(g->chores);
 	intakes_free(g->intakes);
 	/* ends what is being asked of peers */

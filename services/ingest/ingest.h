@@ -41,7 +41,8 @@ struct chores;
 struct ingest {
 	const struct ingest_config *config;
 	struct platform *platform;
-	struct pool *pool; /* sealing, writing and the statements of recordings */
+	struct pool *pool;    /* statements of recordings, and the writing that goes with them */
+	struct pool *writers; /* sealing and writing alone */
 	struct spool *spool;
 	struct keyring *root, *token_keys;
 	struct slab *chunks;

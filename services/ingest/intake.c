@@ -108,14 +108,24 @@ static bool has_backlog(const struct intake *i)
 	return i->turn.bytes.bytes >= INTAKE_QUEUE_BYTES && !i->want.discard && !i->want.drop;
 }
 
+/* Who waits for the database may not hold up those who do not need it. */
+static struct pool *pool_for(const struct intake *i)
+{
+	struct turn_todo todo = i->turn.todo;
+	todo.flush = false;
+	bool only_writes = todo_is_empty(&todo) && segment_is_open(i->turn.segment) && !i->turn.is_provisional;
+	return only_writes ? i->set->o.writers : i->set->o.pool;
+}
+
 static void submit(struct intake *i)
 {
 	if (!has_backlog(i))
 		take_wishes(i);
+	struct pool *pool = pool_for(i);
 	i->running = true;
 	i->announcing = i->announce;
 	i->announce = false;
-	if (i->set->o.pool && pool_submit(i->set->o.pool, work, turn_done, i) == 0)
+	if (pool && pool_submit(pool, work, turn_done, i) == 0)
 		return;
 	/* the pool is full, or ending */
 	i->running = false;

@@ -102,7 +102,8 @@ struct intake;
 
 struct intakes_options {
 	struct loop *loop;
-	struct pool *pool;
+	struct pool *pool;    /* turns that ask the database */
+	struct pool *writers; /* turns that only write: streams go on while the database is slow or away */
 	struct segment_host *host;
 	struct fences *fences;
 	struct bus *bus; /* NULL: no hints */
@@ -116,7 +117,7 @@ struct intakes_options {
 };
 
 int intakes_new(const struct intakes_options *o, struct intakes **ret, struct error *e) _must_check_;
-/* The pool is about to be freed: no further turn begins. */
+/* The pools are about to be freed: no further turn begins. */
 void intakes_close(struct intakes *s);
 /* No turn may be running. */
 void intakes_free(struct intakes *s);

@@ -81,7 +81,7 @@ void intakes_free(struct intakes *s)
 
 void intakes_close(struct intakes *s)
 {
-	s->o.pool = NULL;
+	s->o.pool = s->o.writers = NULL;
 }
 
 size_t intakes_count(const struct intakes *s)
