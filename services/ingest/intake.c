@@ -241,6 +241,13 @@ static void closing_failed(struct intake *i)
 	struct turn *t = &i->turn;
 	if (t->result == 0 || (t->step != TURN_END && t->step != TURN_DISCARD))
 		return;
+	if (t->is_disk) {
+		/* the turn has left what it could not end: it is brought together from the journal */
+		t->todo = (struct turn_todo){0};
+		if (i->set->o.on_broken)
+			i->set->o.on_broken(i->set->o.arg);
+		return;
+	}
 	if (t->result == ERR_RETRY && !i->set->draining) {
 		wait_and_retry(i);
 		return;

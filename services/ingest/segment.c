@@ -227,9 +227,9 @@ void segment_accept(struct segment *s)
 
 int segment_end(struct segment *s, struct error *e)
 {
-	assert(!s->is_broken);
 	if (!s->is_open)
 		return 0;
+	assert(!s->is_broken);
 	int r = sealed_appender_finish(s->appender, e);
 	if (r < 0)
 		return segment_disk_failed(s, r);
