@@ -58,7 +58,8 @@ void intake_set_state(struct intake *i, enum intake_state to)
 
 static bool todo_is_empty(const struct turn_todo *t)
 {
-	return !(t->open || t->flush || t->end || t->check || t->save || t->discard || t->drop || t->set_length);
+	return !(t->open || t->verify || t->flush || t->end || t->check || t->save || t->discard || t->drop ||
+		 t->set_length);
 }
 
 bool intake_has_work(const struct intake *i)
@@ -79,6 +80,7 @@ static void take_wishes(struct intake *i)
 {
 	struct turn_todo *t = &i->turn.todo, *w = &i->want;
 	t->open |= w->open;
+	t->verify |= w->verify;
 	t->flush |= w->flush;
 	t->end |= w->end;
 	t->discard |= w->discard;

@@ -213,7 +213,8 @@ int intake_attach(struct intakes *s, const struct intake_start *start, const str
 		  struct intake **ret, struct error *e)
 {
 	struct intake *i = intakes_find(s, &start->recording);
-	if (!i) {
+	bool is_new = !i;
+	if (is_new) {
 		int r = create(s, start, &i, e);
 		if (r < 0)
 			return r;
@@ -246,6 +247,7 @@ int intake_attach(struct intakes *s, const struct intake_start *start, const str
 	i->provisional_from = i->received;
 	/* the offset that an upload by tus is told is durable */
 	i->want.end |= start->tus != INTAKE_NO_TUS && i->state == INTAKE_RECEIVING && i->received > i->acked;
+	i->want.verify |= !is_new && (i->state == INTAKE_RECEIVING || i->state == INTAKE_STOPPED);
 	/* told at the end of the next turn, when what was received is flushed as well */
 	i->announce = i->state != INTAKE_OPENING;
 	*ret = i;

@@ -165,6 +165,19 @@ int recording_row_saved(struct db_pool *p, const struct uuid *recording, struct 
 	return 0;
 }
 
+bool recording_row_is_overtaken(struct db_pool *p, const struct uuid *recording, int64_t epoch)
+{
+	static const struct db_statement st = {
+	    "recording_overtaken",
+	    "SELECT reason FROM rushes.streams_revoked(ARRAY[$1::uuid], ARRAY[$2::integer]) "
+	    "WHERE reason = 'superseded'",
+	    2};
+	char id[UUID_TEXT_BYTES], number[DB_INT_BYTES];
+	uuid_format(recording, id);
+	_cleanup_(db_result_freep) struct db_result *rows = NULL;
+	return db_run(p, &st, (const char *[]){id, db_param_int(epoch, number)}, &rows, NULL) == 0 && db_rows(rows) > 0;
+}
+
 int recording_row_discard(struct db_pool *p, const struct uuid *recording, struct error *e)
 {
 	static const struct db_statement st = {"recording_discard",

@@ -23,6 +23,9 @@ int recording_row_upload_delete(struct db_pool *p, const struct uuid *recording,
 int recording_row_saved(struct db_pool *p, const struct uuid *recording, struct turn_save *how,
 			const struct intake_total *total, struct error *e) _must_check_;
 
+/* Whether another node has raised the epoch above this one. False when the database does not answer. */
+bool recording_row_is_overtaken(struct db_pool *p, const struct uuid *recording, int64_t epoch);
+
 /* The whole take goes, by the rule `discarded`. */
 int recording_row_discard(struct db_pool *p, const struct uuid *recording, struct error *e) _must_check_;
 

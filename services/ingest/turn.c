@@ -63,6 +63,19 @@ static int open_recording(struct turn *t)
 	return 0;
 }
 
+/* A connection that comes back to a recording that is open here finds out whether it has been elsewhere in between:
+ * then it is opened anew. A database that is away says nothing: the open segment goes on without it. */
+static int verify_place(struct turn *t)
+{
+	if (!t->todo.verify)
+		return 0;
+	t->todo.verify = false;
+	if (!recording_row_is_overtaken(t->host->db, &t->recording, segment_epoch(t->segment)))
+		return 0;
+	t->code = "elsewhere";
+	return stopped(t, TURN_OPEN, error_set(&t->error, ERR_CONFLICT, "the recording was taken by another node"));
+}
+
 static int set_length(struct turn *t)
 {
 	if (!t->todo.set_length)
@@ -241,7 +254,9 @@ static void run(struct turn *t)
 	int r = open_recording(t);
 	if (r < 0 || t->wants_fence || t->opening.refused[0] || t->opening.is_finished)
 		return;
-	r = drop_provisional(t);
+	r = verify_place(t);
+	if (r == 0)
+		r = drop_provisional(t);
 	segment_set_provisional(t->segment, t->is_provisional);
 	if (r == 0)
 		r = set_length(t);

@@ -43,6 +43,7 @@ enum turn_step { TURN_OPEN, TURN_LENGTH, TURN_WRITE, TURN_END, TURN_CHECK, TURN_
 /* What is asked for; cleared as it is done, so that what is left goes on with the next turn. */
 struct turn_todo {
 	bool open, flush, end, check, save, discard;
+	bool verify;		   /* that no other node has taken the recording meanwhile */
 	bool drop;		   /* what came provisionally does not count */
 	bool accept;		   /* it does, with the end */
 	bool set_length;	   /* of an upload by tus */

@@ -63,6 +63,7 @@ function plan(n) {
 		mischief: Math.min(0.06, MISCHIEFS / pieces),
 		isAbandoned: way === "stream" && chance() < 0.06,
 		acked: 0,
+		lines: [],
 	};
 }
 
@@ -145,6 +146,7 @@ async function streamOnce(take, connection) {
 
 async function stream(take) {
 	const connection = new StreamConnection({ url: stack.ingestUrlOf(pick(take, NODES)), ca: stack.ca, authorization: take.token });
+	take.lines.push(connection);
 	stats.connections++;
 	try {
 		await streamOnce(take, connection);
@@ -233,6 +235,7 @@ async function record(take) {
 			await delay(50 + take.chance() * 300);
 		}
 	}
+	for (const line of take.lines) line.cut();
 	stats.bytes += take.bytes.length;
 	if (take.isLeft) stats.abandoned++;
 }

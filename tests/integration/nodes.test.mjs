@@ -114,6 +114,25 @@ describe("two ingest nodes", () => {
 			.filter(Boolean)
 			.map((match) => Number(match[1]));
 
+	it("takes a client back that was at another node in between", { timeout: 60_000 }, async () => {
+		const [authorization, take] = [await token(), randomUUID()];
+		const bytes = randomBytes(5000);
+		// the first node still has its connection, and no open segment by which the second one would find it
+		const first = await begin("ingest", authorization, take);
+		first.connection.sendBytes(0, bytes.subarray(0, 1000));
+		first.connection.send({ type: "pause" });
+		await ackTo(first.connection, 1000);
+		const second = await begin("ingest-2", authorization, take);
+		assert.equal(second.ready.offset, 1000);
+		second.connection.sendBytes(1000, bytes.subarray(1000, 2000));
+		second.connection.send({ type: "pause" });
+		await ackTo(second.connection, 2000);
+		const sent = await sendRecording({ url: stack.ingestUrlOf("ingest"), ca: stack.ca, token: authorization, id: take, bytes });
+		assert.equal(sent.resumed.at(-1), 2000);
+		await covers(sent.recording, bytes);
+		second.connection.cut();
+	});
+
 	it("hand a recording over at its durable offset, and tell the older connection", { timeout: 60_000 }, async () => {
 		const bytes = randomBytes(500_000);
 		const [authorization, take] = [await token(), randomUUID()];

@@ -5,8 +5,6 @@ import { crc32 } from "./crc32.js";
 
 const PIECE_BYTES = 256 * 1024;
 const WINDOW_BYTES = 4 * 1024 * 1024; /* sent and not confirmed */
-/* The server confirms whole slots of 64 KiB, so less than two may rest unconfirmed on a healthy line. */
-const SLACK_BYTES = 128 * 1024;
 const STALL_MS = 10000;
 const COPY_MS = 60000; /* the second copy may wait its turn */
 const BACKOFF_MS = [300, 1000, 2000, 4000, 8000, 15000];
@@ -115,7 +113,7 @@ export class Stream {
 		if (this.online && !online && this.next < Infinity) this.next = 0;
 		if (!socket) return now > this.next && this.connect();
 		const owed = this.sent - this.acked;
-		const idle = this.ready && (take.ended ? !owed && !this.told : owed <= SLACK_BYTES);
+		const idle = this.ready && !owed && !(take.ended && this.told);
 		if (idle) this.moved = now;
 		else if (now - this.moved > (this.saved ? COPY_MS : STALL_MS)) this.lost();
 	}
