@@ -103,3 +103,25 @@ test("a retired spool may not come back, and its beat changes nothing", async ()
 	assert.equal((await one("node_show", TRANSCODER)).node_show.attested_by, "Ann Lee");
 	assert.equal(await claim("convert"), undefined);
 });
+
+test("a spool that was away for a year: what was deleted meanwhile goes at once, and nothing else changes", async () => {
+	const env = await environment();
+	const gone = await saved(env);
+	const kept = await saved(env);
+	await sql(`update rushes.account set paid_until = null where id = '${env.account}'`);
+	await call("recording_delete", gone.recording, "deleted-by-user", "test", "asked");
+	await call("sweep_decide", "janitor", 10);
+	await call("personal_sweep", 10);
+	await advance("1 year");
+	await sql(`update rushes.node set beat_at = beat_at - interval '1 year' where id = '${INGEST}'`);
+	assert.equal(await stateOf(gone.recording), "deleting", "nobody has seen it go");
+	assert.equal((await one("deletion_overdue", "5 days")).recording, gone.recording);
+	assert.equal(await claim("copy", kept.job), undefined, "its raw is not there");
+	assert.equal((await one("node_beat", INGEST, "eu1", "ingest", "https://localhost:1", 1, 1, false)).node_beat, "active");
+	assert.deepEqual((await call("copies_going", INGEST, 10)).map(({ copy }) => copy), [gone.segment]);
+	await call("copy_gone", gone.segment, `node/${INGEST}`, { unlinked: true });
+	assert.equal(await stateOf(gone.recording), "deleted");
+	assert.equal((await one("spool_file_fate", INGEST, gone.segment, gone.recording)).spool_file_fate, "gone", "should its file be there again");
+	assert.equal((await one("spool_file_fate", INGEST, kept.segment, kept.recording)).spool_file_fate, "known");
+	assert.equal((await claim("copy", kept.job))?.recording, kept.recording);
+});
