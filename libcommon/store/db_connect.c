@@ -62,12 +62,22 @@ static int finish_connect(PGconn *pg, int64_t deadline_us, struct error *e)
 
 int db_connect(const char *conninfo, const char *application_name, int64_t limit_us, PGconn **ret, struct error *e)
 {
-	/* libpq takes the last value of a keyword, so the settings in conninfo win over what stands before dbname */
-	static const char *const names[] = {
-	    "sslmode",		"gssencmode",	       "client_encoding",  "keepalives_idle", "tcp_user_timeout",
-	    "keepalives_count", "keepalives_interval", "application_name", "dbname",	      NULL};
-	const char *values[] = {"verify-full", "disable", "UTF8",	    "15",     "20000",
-				"3",	       "5",	  application_name, conninfo, NULL};
+	/* libpq takes the last value of a keyword, so the settings in conninfo win over what stands before dbname.
+	 * PostgreSQL's planner overrates the statements over sets, and compiling them anew at each call (jit) took over
+	 * a second where running them takes milliseconds. */
+	static const char *const names[] = {"sslmode",
+					    "gssencmode",
+					    "client_encoding",
+					    "keepalives_idle",
+					    "tcp_user_timeout",
+					    "keepalives_count",
+					    "keepalives_interval",
+					    "options",
+					    "application_name",
+					    "dbname",
+					    NULL};
+	const char *values[] = {"verify-full", "disable",    "UTF8",	       "15",	 "20000", "3",
+				"5",	       "-c jit=off", application_name, conninfo, NULL};
 	PGconn *pg = PQconnectStartParams(names, values, 1);
 	int r = pg ? finish_connect(pg, clock_monotonic_us() + limit_us, e) : error_nomem(e);
 	if (r == 0 && PQsetnonblocking(pg, 1) < 0)
