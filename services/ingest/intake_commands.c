@@ -115,6 +115,11 @@ struct uuid intake_recording(const struct intake *i)
 	return i->recording;
 }
 
+bool intake_is_recovered(const struct intake *i)
+{
+	return i->is_recovered;
+}
+
 enum intake_state intake_state(const struct intake *i)
 {
 	return i->state;

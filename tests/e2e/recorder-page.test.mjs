@@ -153,6 +153,23 @@ describe("recorder page", () => {
 		assert.ok((await decoded(take)) > 6);
 	});
 
+	it("sends all of it again when it was away for too long", async () => {
+		await open();
+		await record(2500);
+		await waitFor("something is received", () => takes()[0]?.acked > 0);
+		takes()[0].recovered = true;
+		fake.cut();
+		await waitFor("a new take replaces it", () => takes().length === 2);
+		await page.waitForTimeout(1000);
+		await stop();
+		await send();
+		const [recovered, take] = takes();
+		assert.equal(take.replaces, recovered.recording);
+		assert.equal(take.bytes.length, take.stop.bytes);
+		assert.ok((await decoded(take)) > 3);
+		assert.deepEqual(await left(), [0, 0]);
+	});
+
 	it("notices by itself that nobody answers", async () => {
 		await open();
 		await record(1500);

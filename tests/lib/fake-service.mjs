@@ -76,6 +76,10 @@ export async function startFake(behaviour = {}) {
 				take = takes.get(message.take);
 				if (behaviour.streamError) return say({ type: "error", ...behaviour.streamError });
 				take.starts++;
+				if (take.recovered) {
+					say({ type: "ready", recording: take.recording, offset: take.acked, finished: true });
+					return say({ type: "saved", recording: take.recording, bytes: take.acked, recovered: true });
+				}
 				const keep = Math.max(0, take.acked - (behaviour.forget ?? 0));
 				behaviour.forget = 0;
 				take.bytes = take.bytes.subarray(0, keep);
