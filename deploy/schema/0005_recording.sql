@@ -417,11 +417,14 @@ create function rushes.streams_revoked(p_recordings uuid[], p_epochs integer[]) 
 	where (r.state <> 'open' or r.stream_epoch > h.epoch or s.revoked_at is not null or l.revoked_at is not null or a.closed_at is not null)
 $$;
 
--- States of recordings, for `copied` frames and progress.
-create function rushes.recording_states(p_recordings uuid[]) returns table (recording uuid, state text, is_copied boolean)
+-- States of recordings, for `saved` and `copied` frames and progress.
+create function rushes.recording_states(p_recordings uuid[])
+	returns table (recording uuid, state text, is_copied boolean, is_recovered boolean)
 	language sql stable security definer
 	set search_path = rushes, pg_temp
-	as $$ select id, state, copied_at is not null from rushes.recording where id = any (p_recordings) $$;
+	as $$
+	select id, state, copied_at is not null, recovered and not truncated from rushes.recording where id = any (p_recordings)
+$$;
 
 -- Keys -------------------------------------------------------------------------------------------------------------
 

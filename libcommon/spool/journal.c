@@ -48,6 +48,8 @@ int journal_open(const struct journal_options *o, struct journal **ret, struct e
 	j->o = *o;
 	if (j->o.tick_ms == 0)
 		j->o.tick_ms = JOURNAL_TICK_MS;
+	if (j->o.idle_ms == 0)
+		j->o.idle_ms = JOURNAL_IDLE_MS;
 	(void)pthread_mutex_init(&j->lock, NULL);
 	thread_cond_init(&j->changed);
 	for (unsigned f = 0; f < JOURNAL_FILES; f++)
@@ -98,6 +100,7 @@ int journal_start(struct journal *j, struct error *e)
 	j->open = &j->batches[0];
 	j->open->sequence = j->durable_sequence + 1;
 	journal_begin(j);
+	j->used_us = clock_monotonic_us();
 	return start_threads(j, e);
 }
 
@@ -179,6 +182,7 @@ static void forget(struct journal_stream *s)
 		at = &(*at)->next;
 	*at = s->next;
 	free(s);
+	j->used_us = clock_monotonic_us();
 	/* the cleaner may wait for room that it no longer needs */
 	(void)pthread_cond_broadcast(&j->changed);
 }

@@ -19,12 +19,16 @@
 #define JOURNAL_TOTAL_MIN (4 * MIB)
 /* From the first byte of a batch to its commit. */
 #define JOURNAL_TICK_MS 80
+/* When no stream was there for so long, what is left of former ones is overwritten: a copy that is gone leaves nothing.
+ */
+#define JOURNAL_IDLE_MS 60000
 
 struct journal_options {
 	int folder_fd;	      /* an existing folder, the journal's alone; borrowed for its life */
 	struct uuid node;     /* of the spool */
 	uint64_t total_bytes; /* of all files, at least JOURNAL_TOTAL_MIN */
 	int64_t tick_ms;      /* 0: JOURNAL_TICK_MS */
+	int64_t idle_ms;      /* 0: JOURNAL_IDLE_MS */
 	/* On a thread of the journal, after each commit and when it failed: journal_durable() or journal_failed() has
 	 * news. */
 	void (*on_commit)(void *arg);

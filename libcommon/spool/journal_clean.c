@@ -183,9 +183,9 @@ void *journal_clean_main(void *journal)
 	(void)pthread_mutex_lock(&j->lock);
 	while (!j->failed && !j->is_ending) {
 		unsigned next = (j->current + 1) % JOURNAL_FILES;
-		if (j->files[next].is_clean) {
-			thread_wait(&j->changed, &j->lock, INT64_MAX);
-		} else if (clean(j, next) < 0) {
+		if (j->files[next].is_clean && clock_monotonic_us() < journal_scrub_due(j)) {
+			thread_wait(&j->changed, &j->lock, journal_scrub_due(j));
+		} else if ((j->files[next].is_clean ? journal_scrub(j) : clean(j, next)) < 0) {
 			journal_fail(j);
 			(void)pthread_mutex_unlock(&j->lock);
 			if (j->o.on_commit)

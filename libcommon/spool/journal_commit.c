@@ -10,8 +10,7 @@
  * cut otherwise. */
 #define MOVE_SHARE 16
 
-/* Begins to overwrite the next file. False when something in it is still needed. */
-static bool switch_generation(struct journal *j)
+bool journal_switch(struct journal *j)
 {
 	unsigned next = (j->current + 1) % JOURNAL_FILES;
 	struct journal_file *f = &j->files[next];
@@ -32,7 +31,7 @@ static bool switch_generation(struct journal *j)
 
 void journal_begin(struct journal *j)
 {
-	if (switch_generation(j))
+	if (journal_switch(j))
 		return;
 	/* what is kept fills the next file: the newest one takes more, if it can */
 	j->files[j->current].is_clean = false;
@@ -68,7 +67,7 @@ uint8_t *journal_reserve(struct journal *j, size_t bytes, bool moves)
 		return NULL;
 	}
 	if (!fits(j, b, whole, moves)) {
-		if (!switch_generation(j))
+		if (!journal_switch(j))
 			return NULL;
 		place(j, b);
 		if (!fits(j, b, whole, moves))
@@ -115,7 +114,9 @@ static struct journal_batch *close_batch(struct journal *j)
 	while (b->writers > 0)
 		thread_wait(&j->changed, &j->lock, INT64_MAX);
 	j->is_closing = j->is_wanted = false;
-	j->files[b->file].end = b->offset + journal_batch_bytes(b->used);
+	struct journal_file *f = &j->files[b->file];
+	f->end = b->offset + journal_batch_bytes(b->used);
+	f->used = MAX(f->used, f->end);
 	j->open = b == &j->batches[0] ? &j->batches[1] : &j->batches[0];
 	j->open->used = 0;
 	j->open->records = 0;

@@ -52,6 +52,8 @@ static bool is_usable(struct journal *j, unsigned file, struct journal_file *f, 
 	memcpy(j->salt, h.salt, sizeof(j->salt));
 	f->bytes = h.bytes;
 	f->end = JOURNAL_HEADER_BYTES;
+	/* an earlier lap may have gone further than the newest */
+	f->used = h.bytes;
 	return true;
 }
 
@@ -142,7 +144,7 @@ static int make(struct journal *j, unsigned file, uint64_t bytes, uint8_t *buffe
 	if (open_pair(j, file, f) < 0)
 		return error_set_errno(e, ERR_FATAL, errno, "cannot open file %u of the journal", file);
 	f->bytes = bytes;
-	f->end = JOURNAL_HEADER_BYTES;
+	f->end = f->used = JOURNAL_HEADER_BYTES;
 	return 0;
 }
 

@@ -49,6 +49,7 @@ struct journal_file {
 	uint64_t bytes; /* 0: none that is usable */
 	uint64_t generation;
 	uint64_t end;  /* behind its last batch */
+	uint64_t used; /* behind the last byte that a batch of any lap may have left */
 	bool is_clean; /* nothing in it is needed */
 };
 
@@ -85,7 +86,9 @@ struct journal {
 	pthread_t committer, cleaner;
 	uint64_t reserve; /* bytes of the current generation that are kept for what moves */
 	struct journal_stream *buckets[JOURNAL_STREAM_BUCKETS];
-	size_t n_streams, n_kept;
+	_Atomic size_t n_streams; /* changed under the lock */
+	size_t n_kept;
+	int64_t used_us;  /* when the last of them went */
 	unsigned readers; /* of the index */
 	struct journal_index *index;
 	bool is_indexing;
@@ -108,6 +111,8 @@ void journal_fail(struct journal *j);
 /* journal_commit.c; the lock is held. Room for `bytes` in the open batch: NULL when there is none now, and what can be
  * done about that was begun: wait for `changed`. `moves`: it comes out of the reserve. */
 uint8_t *journal_reserve(struct journal *j, size_t bytes, bool moves);
+/* Begins to overwrite the next file. False when something in it is still needed. */
+bool journal_switch(struct journal *j);
 /* Chooses where the first batch goes. */
 void journal_begin(struct journal *j);
 /* What was reserved is filled. */
@@ -117,6 +122,12 @@ void *journal_commit_main(void *journal);
 /* journal_clean.c */
 void journal_set_reserve(struct journal *j); /* the lock is held */
 void *journal_clean_main(void *journal);
+
+/* journal_scrub.c; the lock is held, and given up meanwhile. When nobody uses the journal: overwrites what is left in
+ * it. A negative result: the disk failed. */
+int journal_scrub(struct journal *j) _must_check_;
+/* When that is due (monotonic); INT64_MAX: not before something changes. */
+int64_t journal_scrub_due(const struct journal *j);
 
 /* journal_files.c */
 int journal_files_open(struct journal *j, struct error *e) _must_check_;

@@ -123,8 +123,15 @@ class Take {
 
 	absorb(message) {
 		if (message.type === "ack") this.acked = Math.max(this.acked, message.offset);
+		else if (message.type === "saved" && message.recovered && message.bytes < this.bytes.length) this.replace(message);
 		else if (message.type === "saved") this.saved = true;
 		else if (message.type === "copied") this.saved = this.copied = true;
+	}
+
+	/** What arrived was saved without the rest: all of it is sent again, as a new take. */
+	replace({ recording }) {
+		Object.assign(this, { id: randomUUID(), replaces: recording, acked: 0 });
+		throw new ConnectionLost("the take was saved as recovered");
 	}
 
 	drain(connection) {
@@ -149,6 +156,7 @@ class Take {
 				source: "camera",
 				started_at: this.startedAt,
 				acked: this.acked,
+				replaces: this.replaces,
 			});
 			const ready = await connection.nextOf("ready");
 			this.recording = ready.recording;
@@ -156,6 +164,7 @@ class Take {
 			if (ready.offset < this.acked && !this.goesBack)
 				throw new Error(`byte ${ready.offset} is wanted again, ${this.acked} were acknowledged`);
 			this.acked = ready.offset;
+			if (ready.finished) this.absorb(await connection.nextOf("saved"));
 			await this.sendFrom(connection, ready.offset);
 			connection.send({
 				type: "stop",

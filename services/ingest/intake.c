@@ -332,6 +332,7 @@ static void opened(struct intake *i)
 	i->max_idle_ms = o->max_idle_ms;
 	i->send_on_stop |= o->send_on_stop;
 	i->is_copied = o->is_copied;
+	i->is_recovered = o->is_recovered;
 	i->opened_us = i->heard_us = i->measured_us = clock_monotonic_us();
 	i->written = i->measured_written = o->offset;
 	i->epoch = segment_epoch(i->turn.segment);

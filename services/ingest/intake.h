@@ -163,6 +163,7 @@ uint64_t intake_max_bytes(const struct intake *i);		   /* valid once it is open 
 const struct intake_upload *intake_upload(const struct intake *i); /* NULL: none by tus; valid once it is open */
 struct uuid intake_recording(const struct intake *i);
 enum intake_state intake_state(const struct intake *i);
+bool intake_is_recovered(const struct intake *i); /* it was saved with what had come, before this connection */
 
 /* The client tells the length of an upload that had none. on_failed with `length-changed` when it has another. */
 void intake_set_length(struct intake *i, uint64_t length);

@@ -4,9 +4,10 @@
 
 void intake_drop_provisional(struct intake *i)
 {
-	if (!i->is_provisional)
-		return;
+	bool is_receiving = i->is_provisional && i->state == INTAKE_RECEIVING;
 	i->is_provisional = false;
+	if (!is_receiving)
+		return;
 	i->received = i->written = i->provisional_from;
 	i->measured_written = MIN(i->measured_written, i->written);
 	chunks_clear(&i->queue, i->set->o.chunks);
@@ -112,6 +113,11 @@ const struct intake_upload *intake_upload(const struct intake *i)
 struct uuid intake_recording(const struct intake *i)
 {
 	return i->recording;
+}
+
+bool intake_is_recovered(const struct intake *i)
+{
+	return i->is_recovered;
 }
 
 enum intake_state intake_state(const struct intake *i)

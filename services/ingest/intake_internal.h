@@ -88,7 +88,7 @@ struct intake {
 
 	/* news for the connection */
 	bool announce, announcing; /* on_open: with the next turn, with this one */
-	bool is_copied, is_empty, is_deleted;
+	bool is_copied, is_recovered, is_empty, is_deleted;
 	const char *limit_code; /* the limit that ended it, or NULL */
 };
 

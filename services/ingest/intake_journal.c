@@ -33,7 +33,7 @@ static void acknowledge(struct intake *i, uint64_t offset)
 	if (offset <= i->acked)
 		return;
 	i->acked = offset;
-	/* a running turn tells by itself */
+	/* while a turn runs the segment is its own: intake_take_marks() follows */
 	if (!i->running)
 		segment_tell_followers(i->turn.segment);
 	if (i->attached && i->callbacks.on_ack)
@@ -66,6 +66,7 @@ static void look(struct intake *i)
 void intake_take_marks(struct intake *i)
 {
 	const struct turn *t = &i->turn;
+	segment_tell_followers(t->segment);
 	i->n_marks = t->n_marks;
 	for (unsigned m = 0; m < t->n_marks; m++)
 		i->marks[m] = t->marks[m];

@@ -178,14 +178,16 @@ static size_t length(int n)
 	return (size_t)n;
 }
 
-size_t message_ready(char ret[MESSAGE_OUT_BYTES], const struct uuid *recording, uint64_t offset, bool send_on_stop)
+size_t message_ready(char ret[MESSAGE_OUT_BYTES], const struct uuid *recording, uint64_t offset, bool send_on_stop,
+		     bool is_finished)
 {
 	char id[UUID_TEXT_BYTES];
 	uuid_format(recording, id);
 	return length(snprintf(ret, MESSAGE_OUT_BYTES,
 			       "{\"type\":\"ready\",\"recording\":\"%s\",\"offset\":%" PRIu64
-			       ",\"max_message_bytes\":%zu,\"send_on_stop\":%s}",
-			       id, offset, FRAME_HEAD_BYTES + FRAME_PAYLOAD_BYTES, send_on_stop ? "true" : "false"));
+			       ",\"max_message_bytes\":%zu,\"send_on_stop\":%s,\"finished\":%s}",
+			       id, offset, FRAME_HEAD_BYTES + FRAME_PAYLOAD_BYTES, send_on_stop ? "true" : "false",
+			       is_finished ? "true" : "false"));
 }
 
 size_t message_ack(char ret[MESSAGE_OUT_BYTES], uint64_t offset)
@@ -193,11 +195,13 @@ size_t message_ack(char ret[MESSAGE_OUT_BYTES], uint64_t offset)
 	return length(snprintf(ret, MESSAGE_OUT_BYTES, "{\"type\":\"ack\",\"offset\":%" PRIu64 "}", offset));
 }
 
-size_t message_saved(char ret[MESSAGE_OUT_BYTES], const struct uuid *recording)
+size_t message_saved(char ret[MESSAGE_OUT_BYTES], const struct uuid *recording, uint64_t bytes, bool is_recovered)
 {
 	char id[UUID_TEXT_BYTES];
 	uuid_format(recording, id);
-	return length(snprintf(ret, MESSAGE_OUT_BYTES, "{\"type\":\"saved\",\"recording\":\"%s\"}", id));
+	return length(snprintf(ret, MESSAGE_OUT_BYTES,
+			       "{\"type\":\"saved\",\"recording\":\"%s\",\"bytes\":%" PRIu64 ",\"recovered\":%s}", id,
+			       bytes, is_recovered ? "true" : "false"));
 }
 
 size_t message_copied(char ret[MESSAGE_OUT_BYTES])

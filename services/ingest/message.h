@@ -62,9 +62,10 @@ int message_recording(const struct uuid *session, const struct uuid *take, struc
 		      struct error *e) _must_check_;
 
 /* Messages to the page; the length without the end. */
-size_t message_ready(char ret[MESSAGE_OUT_BYTES], const struct uuid *recording, uint64_t offset, bool send_on_stop);
+size_t message_ready(char ret[MESSAGE_OUT_BYTES], const struct uuid *recording, uint64_t offset, bool send_on_stop,
+		     bool is_finished);
 size_t message_ack(char ret[MESSAGE_OUT_BYTES], uint64_t offset);
-size_t message_saved(char ret[MESSAGE_OUT_BYTES], const struct uuid *recording);
+size_t message_saved(char ret[MESSAGE_OUT_BYTES], const struct uuid *recording, uint64_t bytes, bool is_recovered);
 size_t message_copied(char ret[MESSAGE_OUT_BYTES]);
 size_t message_discarded(char ret[MESSAGE_OUT_BYTES]);
 /* `text` is cut when it is long; both are our own words. */

@@ -5,13 +5,17 @@
 #include <assert.h>
 #include <string.h>
 
-static bool is_copied(struct db_pool *p, const char *recording)
+/* How a finished take ended; what nobody can say now is told later, or not at all. */
+static void ask_end(struct db_pool *p, const char *recording, struct turn_opening *ret)
 {
 	static const struct db_statement st = {"recording_copied",
-					       "SELECT is_copied FROM rushes.recording_states(ARRAY[$1::uuid])", 1};
+					       "SELECT is_copied, is_recovered FROM "
+					       "rushes.recording_states(ARRAY[$1::uuid])",
+					       1};
 	_cleanup_(db_result_freep) struct db_result *rows = NULL;
-	return db_run(p, &st, (const char *[]){recording}, &rows, NULL) == 0 && db_rows(rows) == 1 &&
-	       db_bool(rows, 0, 0);
+	bool is_known = db_run(p, &st, (const char *[]){recording}, &rows, NULL) == 0 && db_rows(rows) == 1;
+	ret->is_copied = is_known && db_bool(rows, 0, 0);
+	ret->is_recovered = is_known && db_bool(rows, 0, 1);
 }
 
 int recording_row_open(struct db_pool *p, const struct turn *t, struct turn_opening *ret, struct error *e)
@@ -56,7 +60,7 @@ int recording_row_open(struct db_pool *p, const struct turn *t, struct turn_open
 		(void)snprintf(ret->refused, sizeof(ret->refused), "%s", reason ? reason : "refused");
 	}
 	if (ret->is_finished)
-		ret->is_copied = is_copied(p, recording);
+		ask_end(p, recording, ret);
 	return 0;
 }
 

@@ -111,6 +111,16 @@ int segment_push(struct segment *s, struct error *e)
 	return 0;
 }
 
+static int push_file(struct segment *s, struct error *e)
+{
+	int r = sealed_appender_push(s->appender, e);
+	if (r < 0)
+		return segment_disk_failed(s, r);
+	if (s->stream)
+		journal_stream_written(s->stream, sealed_appender_written(s->appender));
+	return 0;
+}
+
 static int flush_file(struct segment *s, struct error *e)
 {
 	int r = sealed_appender_flush(s->appender, e);
@@ -130,18 +140,17 @@ int segment_flush(struct segment *s, struct error *e)
 	if (!s->is_open || s->is_ended)
 		return 0;
 	s->unflushed_since_us = 0;
-	if (sealed_appender_sealed(s->appender) > s->covered) {
-		int r = flush_file(s, e);
-		if (r < 0)
-			return r;
-	}
+	/* what was kept back for a larger write reaches the file even where the journal has it */
+	int r = sealed_appender_sealed(s->appender) > s->covered ? flush_file(s, e) : push_file(s, e);
+	if (r < 0)
+		return r;
 	uint64_t taken = sealed_appender_taken(s->appender);
 	if (!s->stream || s->covered == taken)
 		return 0;
 	size_t n = 0;
 	const uint8_t *tail = sealed_appender_tail(s->appender, &n);
 	size_t skip = (size_t)(s->covered - (taken - n));
-	int r = journal_bytes(s, s->covered, tail + skip, n - skip, e);
+	r = journal_bytes(s, s->covered, tail + skip, n - skip, e);
 	if (r == ERR_RETRY) {
 		/* the next period tries again */
 		s->unflushed_since_us = clock_monotonic_us();

@@ -87,7 +87,7 @@ static void on_open(void *arg, const struct uuid *recording, uint64_t offset, bo
 	struct stream *s = arg;
 	char out[MESSAGE_OUT_BYTES];
 	s->state = STREAM_RUNNING;
-	put(s, out, message_ready(out, recording, offset, send_on_stop));
+	put(s, out, message_ready(out, recording, offset, send_on_stop, intake_state(s->intake) == INTAKE_SAVED));
 }
 
 static void on_ack(void *arg, uint64_t offset)
@@ -119,7 +119,7 @@ static void on_saved(void *arg, bool is_copied)
 	struct stream *s = arg;
 	char out[MESSAGE_OUT_BYTES];
 	struct uuid recording = intake_recording(s->intake);
-	put(s, out, message_saved(out, &recording));
+	put(s, out, message_saved(out, &recording, intake_received(s->intake), intake_is_recovered(s->intake)));
 	if (is_copied)
 		on_copied(s);
 }

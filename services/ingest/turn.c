@@ -277,6 +277,5 @@ static void run(struct turn *t)
 void turn_run(struct turn *t)
 {
 	run(t);
-	segment_tell_followers(t->segment);
 	t->n_marks = segment_marks(t->segment, t->marks);
 }

@@ -9,7 +9,7 @@
 
 /* What the database says of a recording when it is opened. */
 struct turn_opening {
-	bool is_finished, is_copied;
+	bool is_finished, is_copied, is_recovered;
 	bool send_on_stop;
 	uint64_t offset;
 	uint64_t max_bytes, max_duration_ms;

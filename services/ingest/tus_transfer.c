@@ -158,7 +158,7 @@ static bool take_length(struct transfer *t)
 		}
 		intake_set_length(i, t->length);
 	}
-	t->limit = u->has_length ? u->length : max;
+	t->limit = MAX(u->has_length ? u->length : max, intake_durable(i));
 	return true;
 }
 

@@ -122,20 +122,6 @@ describe("recorder page", () => {
 		assert.deepEqual(await left(), [0, 0]);
 	});
 
-	it("plays what the servers have of a sent take", async () => {
-		await open();
-		await record(2500);
-		await stop();
-		await send();
-		assert.equal(await page.isVisible("#sent"), false);
-		await page.click("#watch");
-		await waitFor("it is playable", () => page.evaluate(() => document.querySelector("#sent").readyState >= 2 && Number.isFinite(document.querySelector("#sent").duration)));
-		assert.ok(await page.isVisible("#sent"));
-		takes()[0].recording = "gone";
-		await page.click("#watch");
-		await waitFor("it says so", async () => /can’t be shown/.test(await text("done-detail")));
-	});
-
 	it("pauses and goes on", async () => {
 		await open();
 		await record(1500);
@@ -165,6 +151,23 @@ describe("recorder page", () => {
 		assert.equal(take.starts, 3);
 		assert.equal(take.bytes.length, take.stop.bytes);
 		assert.ok((await decoded(take)) > 6);
+	});
+
+	it("sends all of it again when it was away for too long", async () => {
+		await open();
+		await record(2500);
+		await waitFor("something is received", () => takes()[0]?.acked > 0);
+		takes()[0].recovered = true;
+		fake.cut();
+		await waitFor("a new take replaces it", () => takes().length === 2);
+		await page.waitForTimeout(1000);
+		await stop();
+		await send();
+		const [recovered, take] = takes();
+		assert.equal(take.replaces, recovered.recording);
+		assert.equal(take.bytes.length, take.stop.bytes);
+		assert.ok((await decoded(take)) > 3);
+		assert.deepEqual(await left(), [0, 0]);
 	});
 
 	it("notices by itself that nobody answers", async () => {

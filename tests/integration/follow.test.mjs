@@ -18,12 +18,14 @@ const sha256 = (bytes) => createHash("sha256").update(bytes).digest("hex");
 describe("a follower", () => {
 	let stack;
 	let account;
+	let late; // a session for when time has gone on
 
 	before(async () => {
 		stack = testStack("follow", { instances: ["ingest-2"] });
 		await stack.prepare();
 		await stack.startServices(["linkgen", ...NODES, "transcoder"]);
 		account = await makeAccount(stack);
+		late = await token();
 	});
 	after(() => stack.remove());
 
@@ -150,38 +152,6 @@ describe("a follower", () => {
 		assert.equal((await doneJobOf(ready.recording)).attempt, attempt);
 	});
 
-	it("is not held up by a node that does not answer, nor by what that one closes later", { timeout: 120_000 }, async () => {
-		const bytes = randomBytes(1_000_000);
-		const [authorization, take] = [await token(), randomUUID()];
-		const { connection, ready } = await begin("ingest", authorization, take);
-		connection.sendBytes(0, bytes.subarray(0, 600_000));
-		await ackTo(connection, 9 * PAYLOAD);
-		await following(ready.recording);
-		stack.pause("ingest");
-		try {
-			const second = await begin("ingest-2", authorization, take);
-			assert.equal(second.ready.offset, 0);
-			second.connection.sendBytes(0, bytes);
-			second.connection.send({ type: "send" });
-			await second.connection.nextOf("copied");
-			second.connection.close();
-			await isCopied(ready.recording, bytes);
-		} finally {
-			stack.resume("ingest");
-		}
-		const copies = () =>
-			stack.postgres.query(`SELECT g.state, c.rule, c.due_at FROM rushes.copy c
-				JOIN rushes.segment g ON g.recording = c.recording AND g.number = c.segment
-				WHERE c.recording = '${ready.recording}' ORDER BY g.number`);
-		await waitFor("both segments are closed and due", async () => {
-			const rows = await copies();
-			return rows.length === 2 && rows.every(({ state, rule }) => state === "closed" && rule === "raw-copied");
-		});
-		await advanceTime(stack, "3 hours");
-		await waitFor("both are gone from their spools", async () => (await copies()).length === 0);
-		await advanceTime(stack, "0");
-	});
-
 	it("of an aborted take leaves nothing", { timeout: 60_000 }, async () => {
 		const { connection, ready } = await begin("ingest", await token(), randomUUID());
 		connection.sendBytes(0, randomBytes(400_000));
@@ -229,5 +199,58 @@ describe("a follower", () => {
 		assert.equal(await torn, "torn");
 		await stack.restart("ingest");
 		connection.cut();
+	});
+
+	// from here on time goes on by hours
+
+	it("replaces a recovered take by the whole one that comes later", { timeout: 120_000 }, async () => {
+		const { bytes } = fixture("cam-vp8-opus.webm");
+		const [authorization, take] = [late, randomUUID()];
+		const { connection, ready } = await begin("ingest", authorization, take);
+		connection.sendBytes(0, bytes.subarray(0, 200_000));
+		connection.send({ type: "pause" });
+		await ackTo(connection, 200_000);
+		connection.cut();
+		await advanceTime(stack, "100 minutes");
+		await waitFor("what came is saved", async () => (await recordingRow(ready.recording)).state !== "open");
+		await isCopied(ready.recording, bytes.subarray(0, 200_000));
+		const sent = await sendRecording({ url: stack.ingestUrl, ca: stack.ca, token: authorization, id: take, bytes, waitFor: "copied" });
+		assert.deepEqual(sent.resumed, [200_000, 0]);
+		await isCopied(sent.recording, bytes);
+		assert.equal((await recordingRow(sent.recording)).replaces, ready.recording);
+		await waitFor("the recovered one goes", async () => (await recordingRow(ready.recording)).delete_rule === "replaced");
+	});
+
+	it("is not held up by a node that does not answer, nor by what that one closes later", { timeout: 120_000 }, async () => {
+		const bytes = randomBytes(1_000_000);
+		const [authorization, take] = [late, randomUUID()];
+		const { connection, ready } = await begin("ingest", authorization, take);
+		connection.sendBytes(0, bytes.subarray(0, 600_000));
+		await ackTo(connection, 9 * PAYLOAD);
+		await following(ready.recording);
+		stack.pause("ingest");
+		try {
+			const second = await begin("ingest-2", authorization, take);
+			assert.equal(second.ready.offset, 0);
+			second.connection.sendBytes(0, bytes);
+			second.connection.send({ type: "send" });
+			await second.connection.nextOf("copied");
+			second.connection.close();
+			await isCopied(ready.recording, bytes);
+		} finally {
+			stack.resume("ingest");
+		}
+		const copies = () =>
+			stack.postgres.query(`SELECT g.state, c.rule, c.due_at FROM rushes.copy c
+				JOIN rushes.segment g ON g.recording = c.recording AND g.number = c.segment
+				WHERE c.recording = '${ready.recording}' ORDER BY g.number`);
+		await waitFor("both segments are closed and due", async () => {
+			const rows = await copies();
+			return rows.length === 2 && rows.every(({ state, rule }) => state === "closed" && rule === "raw-copied");
+		});
+		await advanceTime(stack, "6 hours");
+		// services let no sweep decide for a while after such a jump of the clock
+		await stack.postgres.psql("SELECT count(*) FROM rushes.sweep_decide('ingest', 100)");
+		await waitFor("both are gone from their spools", async () => (await copies()).length === 0);
 	});
 });

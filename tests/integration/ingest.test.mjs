@@ -244,6 +244,30 @@ describe("ingest", () => {
 		});
 	}
 
+	it("loses no acknowledged byte of a slow stream to kill -9, resumed or recovered", { timeout: 60_000 }, async () => {
+		const bytes = randomBytes(200_000);
+		const takes = [];
+		for (let i = 0; i < 2; i++) {
+			const [authorization, id] = [await token(), randomUUID()];
+			takes.push({ authorization, id, acked: 0, ...(await begin(authorization, id)) });
+		}
+		for (let at = 0; at < 90_000; at += 900) {
+			for (const { connection } of takes) connection.sendBytes(at, bytes.subarray(at, at + 900));
+			await delay(5);
+		}
+		// each byte of a stream that never fills a second slot
+		for (const take of takes) take.acked = await ackTo(take.connection, 90_000);
+		await stack.kill("ingest");
+		await stack.restart("ingest");
+		const [resumed, recovered] = takes;
+		const sent = await sendRecording({ ...resumed, url: stack.ingestUrl, ca: stack.ca, token: resumed.authorization, bytes });
+		assert.deepEqual(sent.resumed, [90_000]);
+		await holds(sent.recording, bytes);
+		const { recording } = recovered.ready;
+		await waitFor("the other segment is closed", async () => (await segments(recording))[0].state === "closed");
+		await holds(recording, bytes.subarray(0, 90_000));
+	});
+
 	it("loses nothing when it dies while a segment opens", { timeout: 120_000 }, async () => {
 		for (let ms = 0; ms <= 40; ms += 8) {
 			const bytes = randomBytes(150_000);

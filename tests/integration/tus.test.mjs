@@ -257,7 +257,12 @@ describe("tus", () => {
 			assert.equal((await mine.patch(path, 1000, Buffer.alloc(0))).status, 204);
 			refused(await mine.patch(path, 1000, Buffer.from("x")), 413, "too-large");
 			refused(await mine.patch(path, 0, bytes), 409, "offset-mismatch");
+			refused(await mine.patch(path, 1000, bytes, { "upload-checksum": checksum(bytes) }), 413, "too-large");
 			await holds(path, bytes);
+			await waitFor("nobody is busy with it", async () => {
+				const { recordings } = JSON.parse((await stack.admin("ingest", "/debug/state")).body).recordings;
+				return !recordings.some(({ recording }) => recording === idOf(path));
+			});
 		});
 
 		it("refuses other types, codings and offsets that are no numbers", async () => {

@@ -445,6 +445,54 @@ static void many_threads_share_a_batch(void **state)
 		assert_int_equal(read_from(w, &x[i].copy, &x[i].recording, key_a, x[i].to / 65504 * 65504), x[i].to);
 }
 
+static size_t records_in(struct world *w)
+{
+	size_t n = 0;
+	_cleanup_(freep) uint8_t *bytes = malloc(TOTAL / JOURNAL_FILES);
+	for (unsigned file = 0; file < JOURNAL_FILES; file++) {
+		_cleanup_(closep) int fd = generation_fd(w, file);
+		struct journal_batch_head h;
+		assert_int_equal(pread(fd, bytes, TOTAL / JOURNAL_FILES, 0), TOTAL / JOURNAL_FILES);
+		for (size_t at = 0; at < TOTAL / JOURNAL_FILES; at += JOURNAL_BLOCK_BYTES)
+			if (journal_batch_head_decode(bytes + at, &w->node, &h, NULL) == 0)
+				n += h.records;
+	}
+	return n;
+}
+
+static void an_idle_journal_keeps_nothing(void **state)
+{
+	struct world *w = *state;
+	const struct journal_options o = {
+	    .folder_fd = w->folder, .node = w->node, .total_bytes = TOTAL, .tick_ms = 1, .idle_ms = 50};
+	struct uuid a = uuid_v7(), b = uuid_v7(), recording = uuid_v7();
+	struct journal_stream *sa = NULL, *sb = NULL;
+	assert_int_equal(journal_open(&o, &w->j, NULL), 0);
+	assert_int_equal(journal_start(w->j, NULL), 0);
+	assert_int_equal(journal_stream_new(w->j, &a, &recording, 3, key_a, &sa, NULL), 0);
+	for (uint64_t at = 0; at < 2 * TOTAL; at += 50000) {
+		(void)append(sa, &a, at, 50000);
+		journal_stream_durable(sa, at);
+	}
+	/* one that is still there keeps all of it */
+	assert_int_equal(journal_stream_new(w->j, &b, &recording, 3, key_a, &sb, NULL), 0);
+	wait_for(w, append(sb, &b, 0, 1000));
+	journal_stream_end(sa);
+	(void)usleep(200000);
+	assert_true(records_in(w) > 0);
+	journal_stream_end(sb);
+	for (unsigned i = 0; i < 1000 && records_in(w) > 0; i++)
+		(void)usleep(10000);
+	assert_int_equal(records_in(w), 0);
+	/* and it goes on */
+	assert_int_equal(journal_stream_new(w->j, &b, &recording, 3, key_a, &sb, NULL), 0);
+	wait_for(w, append(sb, &b, 0, 1000));
+	journal_stream_leave(sb, UINT64_MAX);
+	stop(w);
+	open_journal(w);
+	assert_int_equal(read_from(w, &b, &recording, key_a, 0), 1000);
+}
+
 static void no_plaintext_lies_in_the_files(void **state)
 {
 	struct world *w = *state;
@@ -477,6 +525,7 @@ int main(void)
 	    cmocka_unit_test_setup_teardown(a_full_journal_asks_for_patience, setup, teardown),
 	    cmocka_unit_test_setup_teardown(streams_are_bounded, setup, teardown),
 	    cmocka_unit_test_setup_teardown(many_threads_share_a_batch, setup, teardown),
+	    cmocka_unit_test_setup_teardown(an_idle_journal_keeps_nothing, setup, teardown),
 	    cmocka_unit_test_setup_teardown(no_plaintext_lies_in_the_files, setup, teardown),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

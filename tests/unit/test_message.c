@@ -132,7 +132,7 @@ static void answers_are_json_whatever_they_say(void **state)
 	assert_true(json_is_true(json_object_get(object, "retry")));
 	json_decref(object);
 	struct uuid recording = uuid_v7();
-	n = message_ready(out, &recording, UINT64_C(1) << 40, false);
+	n = message_ready(out, &recording, UINT64_C(1) << 40, false, true);
 	assert_int_equal(json_parse(out, n, &object, NULL), 0);
 	assert_int_equal(json_integer_value(json_object_get(object, "offset")), UINT64_C(1) << 40);
 	json_decref(object);

@@ -1,5 +1,5 @@
-/* Sends one take (rushes.stream.v1) and follows it until two machines hold it. A new line goes on at the offset that
- * the server names. */
+/* Sends one take (rushes.stream.v1) and follows it until two machines hold it. After a loss of the line it begins anew at
+ * the offset that the server names, which may lie before what it had confirmed. */
 import * as store from "./store.js";
 import { crc32 } from "./crc32.js";
 
@@ -63,9 +63,9 @@ export class Stream {
 		const socket = new WebSocket(target.ingest_url + "/v1/stream", ["rushes.stream.v1"]);
 		socket.binaryType = "arraybuffer";
 		socket.onopen = () => {
-			const { id, mime, source, name } = this.take;
+			const { id, as, mime, source, name, replaces } = this.take;
 			this.say({ type: "token", token: target.token });
-			this.say({ type: "start", take: id, mime, source, file_name: name });
+			this.say({ type: "start", take: as ?? id, mime, source, file_name: name, replaces, acked: this.confirmed });
 		};
 		socket.onmessage = ({ data }) => this.heard(JSON.parse(data));
 		socket.onclose = () => this.lost();
@@ -77,17 +77,18 @@ export class Stream {
 		switch (message.type) {
 		case "ready":
 			this.acked = this.sent = message.offset;
+			if (message.finished) return;
 			this.ready = true;
-			this.recording = message.recording;
 			this.stopped = this.told = this.paused = false;
 			this.failures = 0;
 			this.report("line");
 			return this.pump();
 		case "ack":
-			this.acked = Math.max(this.acked, message.offset);
+			this.acked = this.confirmed = Math.max(this.acked, message.offset);
 			this.report("ack");
 			return this.pump();
 		case "saved":
+			if (message.recovered && (message.bytes < this.take.bytes || !this.take.ended)) return this.replace(message);
 			this.saved = true;
 			this.acked = this.take.bytes;
 			return this.report("saved");
@@ -98,6 +99,19 @@ export class Stream {
 		case "error":
 			return this.refused(message);
 		}
+	}
+
+	/* The page was away for so long that what had arrived was saved without the rest: all of it is sent again. */
+	async replace({ recording }) {
+		this.drop();
+		Object.assign(this.take, { as: crypto.randomUUID(), replaces: recording });
+		this.confirmed = undefined;
+		try {
+			await store.saveTake(this.take);
+		} catch {
+			return this.fail("storage");
+		}
+		if (!this.over) this.connect();
 	}
 
 	refused({ code, retry }) {
@@ -162,7 +176,7 @@ export class Stream {
 	async piece() {
 		const { socket, sent } = this;
 		const payload = await store.read(this.take, sent, PIECE_BYTES);
-		/* The line may be another one by now. */
+		/* The line may have been lost, or begun anew elsewhere, while the bytes were read. */
 		if (!this.ready || socket !== this.socket || sent !== this.sent) return true;
 		const frame = new Uint8Array(12 + payload.length);
 		const head = new DataView(frame.buffer);
