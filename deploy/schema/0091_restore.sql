@@ -470,11 +470,22 @@ create function rushes.restore_compare() returns void
 declare
 	v rushes.restore := rushes.restore_lock();
 begin
-	perform rushes.restore_note(v.id, 'lost-row', i.recording, i.copy, 'node/' || i.node,
-		case when exists (select from rushes.recording_key k where k.recording = i.recording)
-		     then 'kept; its recording is there and its key opens it'
-		     else 'kept; its key is gone: nobody can read it' end)
-	from rushes.spool_inventory i where rushes.file_fate(i.node, i.copy, i.recording) = 'lost-row';
+	-- as file_fate, in one pass over all files
+	insert into rushes.restore_finding (restore, what, recording, copy, place, detail)
+	select v.id, 'lost-row', i.recording, i.copy, 'node/' || i.node,
+	       case when k.recording is not null then 'kept; its recording is there and its key opens it'
+		    else 'kept; its key is gone: nobody can read it' end
+	from rushes.spool_inventory i
+	left join rushes.recording r on r.id = i.recording
+	left join rushes.recording_key k on k.recording = i.recording
+	where coalesce(r.state, '') <> 'deleted'
+	  and not exists (select from rushes.copy c where c.id = i.copy and c.node = i.node)
+	  and not exists (select from rushes.ledger l where l.copy = i.copy and l.kind = 'gone')
+	  and not exists (select from rushes.lost_row w where w.node = i.node and w.copy = i.copy and w.discarded_at is not null)
+	  and (r.id is not null or not exists (
+		select from rushes.ledger l
+		where l.recording = i.recording and l.kind = 'decided' and l.copy is null and l.place is null))
+	on conflict do nothing;
 	perform rushes.restore_note(v.id, 'missing', c.recording, c.id, 'node/' || c.node, 'the row says present, its spool has no file')
 	from rushes.copy c join rushes.node n on n.id = c.node and n.inventory_at is not null
 	where c.state = 'present' and not exists (select from rushes.spool_inventory i where i.node = c.node and i.copy = c.id);
