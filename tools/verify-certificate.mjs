@@ -142,6 +142,12 @@ function checkSummary(certificate, entries) {
 			.sort((a, b) => a.entry - b.entry)
 			.map(({ copy, place, gone_at, evidence, entry }) => [copy, place, gone_at, evidence, entry]);
 	demand(same(byEntry(certificate.copies), byEntry(copies)), "the list of copies is not that of the entries");
+	const late = (list) => [...list].sort((a, b) => a.entry - b.entry).map(({ copy, place, removed_at, entry }) => [copy, place, removed_at, entry]);
+	const found = entries.filter(({ kind }) => kind === "found-late");
+	demand(
+		same(late(certificate.found_late), late(found.map(({ copy, place, at, id }) => ({ copy, place, removed_at: at, entry: id })))),
+		"the list of what was found late is not that of the entries",
+	);
 	for (const taken of entries.filter(({ kind, copy }) => kind === "decided" && copy))
 		demand(
 			gone.some(({ copy }) => copy === taken.copy),
@@ -169,6 +175,8 @@ function main([certificateFile, keyFile, ...rest]) {
 		console.log(`decided ${certificate.decided_at} by ${certificate.rule}, complete ${certificate.completed_at}`);
 		for (const { copy, place, gone_at, evidence } of copies)
 			console.log(`  ${gone_at}  ${copy ?? "personal metadata"}  ${place}: ${evidence.join(", ")}`);
+		for (const { removed_at, copy, place } of certificate.found_late)
+			console.log(`  ${removed_at}  ${copy}  ${place}: found again by a look, and removed`);
 		console.log(`  copies left with the client: ${certificate.left_with_the_client}`);
 		for (const head of heads.values()) console.log(`  batch ${head.batch} of ${head.at}, signed by key ${head.key}`);
 		return 0;

@@ -446,9 +446,12 @@ declare
 	v_ids uuid[];
 	v_copies uuid[];
 	v_place record;
+	-- a changed rule takes nothing of an account before all its dates are derived: else the brakes would see it in small bites
+	v_changing boolean := p_slice = 'janitor' and exists (select from rushes.rules_change);
+	v_waits boolean;
 begin
-	for rule in
-		select u.name from rushes.retention_rule u
+	for rule, v_waits in
+		select u.name, u.braked and v_changing from rushes.retention_rule u
 		where u.slice = p_slice and u.whole and not rushes.is_paused(u.name, 'recordings') order by 1
 	loop
 		-- what is no longer due by the facts gets its new date and makes room for the next; the bound is against surprises
@@ -456,6 +459,7 @@ begin
 			exit when v_left <= 0;
 			v_ids := array(
 				select r.id from rushes.recording r where r.due_rule = sweep_decide.rule and r.due_at <= v_now
+				  and (not v_waits or r.account not in (select q.account from rushes.rules_change q))
 				order by r.due_at limit v_left for update skip locked);
 			exit when cardinality(v_ids) = 0;
 			perform rushes.retention_recompute(v_ids);
@@ -470,7 +474,9 @@ begin
 			v_left := v_left - cardinality(v_ids) - cardinality(v_copies);
 		end loop;
 	end loop;
-	for rule in select u.name from rushes.retention_rule u where u.slice = p_slice order by 1 loop
+	for rule, v_waits in
+		select u.name, u.braked and v_changing from rushes.retention_rule u where u.slice = p_slice order by 1
+	loop
 		for v_place in select p.id, p.place from rushes.rule_places(rule) p where not rushes.is_paused(rule, p.place) loop
 			for v_round in 1 .. 100 loop
 				exit when v_left <= 0;
@@ -478,6 +484,7 @@ begin
 					select r.id from rushes.copy x join rushes.recording r on r.id = x.recording
 					where x.state = 'present' and x.rule = sweep_decide.rule and coalesce(x.node, x.target) = v_place.id
 					  and x.due_at <= v_now
+					  and (not v_waits or r.account not in (select q.account from rushes.rules_change q))
 					order by x.due_at limit v_left for update of r skip locked);
 				exit when cardinality(v_ids) = 0;
 				v_ids := array(select distinct i from unnest(v_ids) i);

@@ -1,6 +1,6 @@
 -- What people change about retention: accounts' plans, lifecycle rules, holds, pauses; and what follows for the recordings that
 -- are there. A change of an account or environment is put in the queue rules_change, and the janitor recomputes in batches;
--- sweeps never wait for it, because they derive each date again before they decide.
+-- sweeps derive each date again before they decide.
 
 -- Renews, changes or ends a plan. p_expires null: without an end.
 create function rushes.account_plan_set(p_actor text, p_account uuid, p_plan text, p_expires timestamptz) returns void

@@ -163,18 +163,19 @@ declare
 	v_counted interval;
 	v_agrees boolean;
 	v_held boolean;
+	v_by text;
 begin
 	select * into v_own from rushes.clock_reference where machine = p_machine for update;
 	v_now := rushes.rushes_now();
 	now := clock_timestamp();
 	select i.state into state from rushes.installation i;
-	select p.reason into reason from rushes.retention_pause p
+	select p.reason, p.by into reason, v_by from rushes.retention_pause p
 	where p.rule = '*' and p.place = 'clock' and p.confirmed_at is null;
 	v_held := found;
 	v_counted := (p_counted_us - v_own.counted_us) * interval '1 microsecond';
 	v_agrees := abs(extract(epoch from v_now - v_own.at - v_counted)) <= extract(epoch from rushes.clock_tolerance());
 	clock := 'steady';
-	if v_agrees and v_held then
+	if v_agrees and v_held and v_by = 'clock' then
 		update rushes.retention_pause set confirmed_at = v_now where rule = '*' and place = 'clock';
 		perform rushes.add_audit('clock', 'retention.confirm', null, '* clock',
 			jsonb_build_object('reason', 'the clock agrees again with what a machine counted'));

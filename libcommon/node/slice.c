@@ -151,11 +151,13 @@ int slice_sweep(struct db_pool *db, const char *slice, struct metrics *metrics, 
 						 "Copies that a rule of this service's slice turned going.", labels);
 	*ret_decided = 0;
 	int r = slice_gate(db, metrics, e);
-	if (r == 0)
-		r = look_at_brakes(db, slice, metrics, e);
 	for (size_t n = SLICE_BATCH; r == 0 && n >= SLICE_BATCH;) {
 		char limit[DB_INT_BYTES];
 		_cleanup_(db_result_freep) struct db_result *rows = NULL;
+		/* before every batch: dates may move while it sweeps */
+		r = look_at_brakes(db, slice, metrics, e);
+		if (r < 0)
+			break;
 		r = db_run(db, &st, (const char *[]){slice, db_param_int(SLICE_BATCH, limit)}, &rows, e);
 		if (r < 0)
 			break;

@@ -20,7 +20,7 @@
  * loop. */
 int slice_gate(struct db_pool *db, struct metrics *metrics, struct error *e) _must_check_;
 
-/* Looks at the brakes, then sweeps until nothing more is due. `slice` is the service's name: "ingest", "transcoder",
+/* Sweeps, looking at the brakes before each batch, until nothing more is due. `slice` is the service's name: "ingest", "transcoder",
  * "storage-pusher", "janitor". Logs each decision with its ids. ERR_DENIED while the clocks differ, ERR_RETRY while the
  * installation is being restored or the database is away: then nothing was decided. Blocks: off the loop. */
 int slice_sweep(struct db_pool *db, const char *slice, struct metrics *metrics, unsigned *ret_decided,

@@ -66,6 +66,21 @@ static json_t *list_copies(json_t *entries, bool key_destroyed)
 	return copies;
 }
 
+/* What a look after the removal found at a target, and removed. */
+static json_t *list_found_late(json_t *entries)
+{
+	size_t i = 0;
+	json_t *entry = NULL, *list = json_array();
+	json_array_foreach (entries, i, entry)
+		if (strcmp(text_of(entry, "kind"), "found-late") == 0)
+			(void)json_array_append_new(list, json_pack("{s:O, s:O, s:O, s:O}", "copy",
+								    json_object_get(entry, "copy"), "place",
+								    json_object_get(entry, "place"), "removed_at",
+								    json_object_get(entry, "at"), "entry",
+								    json_object_get(entry, "id")));
+	return list;
+}
+
 static json_t *backup_line(const char *what, const json_t *entry, int64_t reach_ms)
 {
 	char until[CLOCK_TEXT_BYTES] = "";
@@ -214,11 +229,11 @@ int certificate_make(struct db *d, const struct uuid *recording, int64_t backup_
 		bool key_destroyed = strcmp(text_of(json_object_get(decided, "evidence"), "key"), "destroyed") == 0;
 		json_t *left = json_object_get(json_object_get(complete, "evidence"), "left_with_the_client");
 		*ret =
-		    json_pack("{s:s, s:s, s:O, s:O, s:O, s:O, s:O?, s:o, s:o, s:O, s:O}", "type",
+		    json_pack("{s:s, s:s, s:O, s:O, s:O, s:O, s:O?, s:o, s:o, s:o, s:O, s:O}", "type",
 			      "rushes-certificate/1", "recording", id, "account", json_object_get(complete, "account"),
 			      "rule", json_object_get(complete, "rule"), "decided_at", json_object_get(decided, "at"),
 			      "completed_at", json_object_get(complete, "at"), "left_with_the_client", left, "copies",
-			      list_copies(entries, key_destroyed), "backups",
+			      list_copies(entries, key_destroyed), "found_late", list_found_late(entries), "backups",
 			      list_backups(entries, decided, complete, key_destroyed, backup_reach_ms), "entries",
 			      proven, "heads", heads);
 		r = *ret ? 0 : error_nomem(e);
@@ -255,6 +270,10 @@ void certificate_print(const json_t *c, FILE *out)
 	}
 	(void)fprintf(out, "  copies left with the client, who alone removes them: %lld\n",
 		      (long long)json_integer_value(json_object_get(c, "left_with_the_client")));
+	(void)fputs("  copies at targets are looked for again an hour and a day after their removal\n", out);
+	json_array_foreach (json_object_get(c, "found_late"), i, one)
+		(void)fprintf(out, "  %s  %s  %s: found again by a look, and removed\n", text_of(one, "removed_at"),
+			      text_of(one, "copy"), text_of(one, "place"));
 	(void)fputs("\nBackups of the database may hold\n", out);
 	json_array_foreach (json_object_get(c, "backups"), i, one)
 		(void)fprintf(out, "  until %s: %s\n", text_of(one, "until"), text_of(one, "what"));

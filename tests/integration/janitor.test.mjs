@@ -14,7 +14,7 @@ const stack = testStack("janitor", {
 const sql = (text) => stack.postgres.psql(text);
 const value = async (text) => (await sql(text)).trim();
 const rows = (text) => stack.postgres.query(text);
-const until = (what, check) => waitFor(what, async () => (await check()) || null, { limitMs: 15_000, pollMs: 100 });
+const until = (what, check, limitMs = 60_000) => waitFor(what, async () => (await check()) || null, { limitMs, pollMs: 100 });
 
 let account;
 let environment;
@@ -164,6 +164,20 @@ describe("rushes-janitor", () => {
 		await until("it tells no more", async () => (await state())?.paused.length === 0);
 		assert.equal(await metric(gauge), 0);
 		assert.match(lines("info")[0].message, /works again on \*/);
+	});
+
+	it("brakes a rule that was edited to take everything, until a person confirms", async () => {
+		await sql(`insert into rushes.recording (id, account, region, environment, state, saved_at, sent_at, bytes)
+			select gen_random_uuid(), '${account}', 'eu1', '${environment}', 'closed', now() - interval '10 days', now(), 1 from generate_series(1, 1200)`);
+		const closed = () => value(`select count(*) from rushes.recording where account = '${account}' and state = 'closed' and bytes = 1`);
+		await stack.ctl(["env", "lifecycle", "set", "Test", "support", "mistake", "--age-days", "3", "--enabled", "on", "--yes"]);
+		await until("it is braked", async () => (await metric('rushes_retention_paused{rule="lifecycle",place="recordings"}')) === 1);
+		assert.equal(await metric('rushes_retention_braked_total{rule="lifecycle"}'), 1);
+		const before = (await until("it says what it did", state)).sweep.runs;
+		await until("it swept again", async () => ((await state())?.sweep.runs ?? 0) > before + 2);
+		assert.equal(await closed(), "1200");
+		await stack.ctl(["retention", "confirm", "lifecycle", "--place", "recordings", "--reason", "all of them"]);
+		await until("they go", async () => (await closed()) === "0");
 	});
 
 	it("makes the partitions of the next days and drops old ones", async () => {

@@ -401,6 +401,9 @@ describe("the ledger", () => {
 				select rushes.copy_gone('${copy}', 'node/${NODE}', '{"unlinked": true}');
 				commit`);
 			await until("it is deleted", async () => (await value(`select state from rushes.recording where id = '${recording}'`)) === "deleted");
+			// a late write that a second look found
+			await sql(`select rushes.add_ledger('found-late', account, recording, '${copy}', null, 'target/${ACCOUNT}', '{"versions": 1, "look": 1}')
+				from rushes.ledger where recording = '${recording}' and kind = 'complete'`);
 			await allPublished();
 			file = path.join(stack.dir, "certificate.json");
 			await stack.ctl(["recording", "certificate", recording, "--out", file]);
@@ -412,6 +415,7 @@ describe("the ledger", () => {
 			assert.equal(certificate.rule, "deleted-by-user");
 			const evidence = Object.fromEntries(certificate.copies.map(({ place, evidence: words }) => [place, words]));
 			assert.deepEqual(evidence, { [`node/${NODE}`]: ["key-destroyed", "unlinked"], database: ["rows-deleted"] });
+			assert.deepEqual(certificate.found_late.map(({ place }) => place), [`target/${ACCOUNT}`]);
 			const key = certificate.backups.find(({ what }) => /key/.test(what));
 			assert.equal(Date.parse(key.until) - Date.parse(certificate.decided_at), 4 * 86_400_000);
 			assert.match(await stack.ctl(["recording", "certificate", recording], { json: false }), /key-destroyed, unlinked/);
@@ -479,6 +483,7 @@ describe("the ledger", () => {
 				time: (c) => (c.decided_at = c.decided_at.replace(/^20/, "19")),
 				evidence: (c) => c.copies[0].evidence.push("all-versions-deleted"),
 				copy: (c) => c.copies.pop(),
+				late: (c) => c.found_late.pop(),
 				complete: (c) => c.entries.splice(c.entries.findIndex(({ text }) => text.includes('"complete"')), 1),
 				gone: (c) => (c.entries = c.entries.filter(({ text }) => !text.includes('"gone"'))),
 				twice: (c) => c.entries.push(c.entries[0]),

@@ -192,6 +192,19 @@ test("the brake stops a rule that was edited to take everything, until a person 
 	assert.deepEqual(await call("retention_paused"), []);
 });
 
+test("a changed rule takes nothing of its account before all dates are derived, so that the brakes see all of it", async () => {
+	const account = await newAccount("paid", null);
+	const env = await environment({}, account);
+	const take = await delivered(env);
+	await work();
+	await call("lifecycle_set", "test", account, env.id, "soon", 1, null, null, true);
+	await setClock("2026-03-05 00:00:00+00");
+	await stack.postgres.psql(`select rushes.retention_recompute('${take.recording}'::uuid)`);
+	assert.deepEqual(await call("sweep_decide", "janitor", 100), [], "the queue of changed facts is not worked off");
+	await work();
+	assert.equal(await stateOf(take.recording), "deleted");
+});
+
 test("dates that were known for long need no brake", async () => {
 	const account = await newAccount("trial", "2026-03-02 00:00+02");
 	const env = await environment({}, account);
@@ -269,6 +282,9 @@ test("a clock set forward by a year deletes nothing, in no slice, until it is se
 	assert.equal(await gate("b", 100), "held");
 	assert.equal(await gate("a", 280), "steady", "it counted as much as the clock says now");
 	assert.deepEqual(await call("retention_paused"), []);
+	await call("retention_pause_set", "test", "*", "clock", "a person's own doubts");
+	assert.equal(await gate("a", 280), "held", "only a person ends a person's pause");
+	await stack.postgres.psql("delete from rushes.retention_pause; delete from rushes.audit where action = 'retention.pause' and actor = 'test'");
 	assert.equal(await value("select string_agg(action, ' ' order by id) from rushes.audit where subject = '* clock'"), "retention.pause retention.confirm");
 });
 
