@@ -260,7 +260,8 @@ describe("ingest", () => {
 		await stack.kill("ingest");
 		await stack.restart("ingest");
 		const [resumed, recovered] = takes;
-		const sent = await sendRecording({ ...resumed, url: stack.ingestUrl, ca: stack.ca, token: resumed.authorization, bytes });
+		const { id, authorization } = resumed;
+		const sent = await sendRecording({ url: stack.ingestUrl, ca: stack.ca, token: authorization, id, bytes });
 		assert.deepEqual(sent.resumed, [90_000]);
 		await holds(sent.recording, bytes);
 		const { recording } = recovered.ready;
