@@ -20,9 +20,10 @@
  * loop. */
 int slice_gate(struct db_pool *db, struct metrics *metrics, struct error *e) _must_check_;
 
-/* Sweeps, looking at the brakes before each batch, until nothing more is due. `slice` is the service's name: "ingest", "transcoder",
- * "storage-pusher", "janitor". Logs each decision with its ids. ERR_DENIED while the clocks differ, ERR_RETRY while the
- * installation is being restored or the database is away: then nothing was decided. Blocks: off the loop. */
+/* Sweeps, looking at the brakes before each batch, until nothing more is due. `slice` is the service's name: "ingest",
+ * "transcoder", "storage-pusher", "janitor". Logs each decision with its ids. ERR_DENIED while the clocks differ,
+ * ERR_RETRY while the installation is being restored or the database is away: then nothing was decided. Blocks: off the
+ * loop. */
 int slice_sweep(struct db_pool *db, const char *slice, struct metrics *metrics, unsigned *ret_decided,
 		struct error *e) _must_check_;
 
