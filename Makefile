@@ -43,7 +43,7 @@ UNIT_BIN := $(UNIT_SRC:tests/unit/%.c=$(BUILD)/tests/%)
 INTEGRATION_SRC := $(sort $(wildcard tests/integration/test_*.c tests/integration/*_probe.c))
 INTEGRATION_BIN := $(INTEGRATION_SRC:tests/integration/%.c=$(BUILD)/tests/integration/%)
 
-.PHONY: chaos-deletion fuzz fuzz-build fuzz-replay print-cppflags kill9 chaos chaos-ingest simulation all test unit integration-build lint format install clean help bench-build bench-ingest bench-soak
+.PHONY: chaos-deletion fuzz fuzz-build fuzz-replay print-cppflags kill9 chaos chaos-ingest simulation all test unit integration-build lint format install clean help bench-build bench-ingest bench-janitor bench-soak
 .DEFAULT_GOAL := all
 .SECONDARY:
 
@@ -154,6 +154,9 @@ bench-build: $(BENCH_BIN) ## build the load program and the floor of the benchma
 bench-ingest: ## cost of receiving beside nginx, @tus/server and the floor; BENCH="OPTIONS", BENCH=--help
 	@scripts/bench ingest $(BENCH)
 
+bench-janitor: all ## cost of deletion in tables of SMALL=1000000 and ROWS=10000000 recordings, CONNECTIONS=2; 50 GB of disk
+	@SMALL=$(SMALL) ROWS=$(ROWS) CONNECTIONS=$(CONNECTIONS) node tests/bench/janitor.mjs
+
 bench-soak: ## memory of ingest under a mixed load, 10 minutes; BENCH="--minutes N"
 	@scripts/bench soak $(BENCH)
 
@@ -173,8 +176,8 @@ chaos-deletion: all ## kill services in the middle of deletions, KILLS=200 RECOR
 chaos-ingest: all ## kill ingest nodes under many recordings, RECORDINGS=1000 KILLS=100 SEED=1 PARALLEL=24 NODES=2
 	@node tests/chaos/ingest.mjs
 
-simulation: all ## years of retention against a model of its rules, SEED=1 YEARS=10 RECORDINGS=2000
-	@SEED=$(SEED) YEARS=$(YEARS) RECORDINGS=$(RECORDINGS) node tests/simulation/retention.mjs
+simulation: all ## years of retention against a model of its rules, SEED=1 YEARS=10 RECORDINGS=2000 WORKERS=1
+	@SEED=$(SEED) YEARS=$(YEARS) RECORDINGS=$(RECORDINGS) WORKERS=$(WORKERS) node tests/simulation/retention.mjs
 
 lint: ## formatting, layers, cppcheck, clang-tidy, shellcheck
 	@scripts/lint

@@ -318,7 +318,6 @@ begin
 	insert into rushes.attempt (day, job, recording, number, worker, started_at, ended_at, outcome, class, error)
 	values ((v_now at time zone 'UTC')::date, p_job.id, p_job.recording, p_job.attempt, p_job.worker, p_job.started_at,
 		v_now, p_outcome, p_class, p_error);
-	perform rushes.retention_recompute(p_job.recording);
 	return query select 'queued'::text, v_now + v_wait;
 end $$;
 
@@ -438,6 +437,8 @@ begin
 		update rushes.job j set state = 'waiting-for-node'
 		where j.id in (select q.id from rushes.job q
 			       where q.kind = p_kind and q.state = 'queued' and q.next_attempt_at <= rushes.rushes_now()
+				 -- hundreds of thousands may be due, and few of them on a silent spool
+				 and (q.kind = 'copy' or q.node in (select n.id from rushes.node n where rushes.node_is_silent(n.id)))
 				 and not rushes.nodes_beat(q)
 			       for update skip locked limit 1000)
 		returning 1)

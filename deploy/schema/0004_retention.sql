@@ -232,9 +232,10 @@ declare
 	v_deleting uuid[];
 	v_living uuid[];
 begin
+	-- what is still open may finish first: nothing of it has a date
 	select array_agg(r.id) filter (where r.state = 'deleting'), array_agg(r.id) filter (where r.state <> 'deleting')
 	into v_deleting, v_living
-	from rushes.recording r where r.id = any (p_recordings) and r.state <> 'deleted';
+	from rushes.recording r where r.id = any (p_recordings) and r.state not in ('open', 'deleted');
 	if v_deleting is not null then
 		update rushes.copy c
 		set due_at = d.due_at, rule = d.delete_rule, due_earlier_at = v_now
@@ -589,7 +590,6 @@ begin
 		select from rushes.copy x where x.recording = c.recording and x.state <> 'released') then
 		update rushes.recording set personal_due_at = rushes.rushes_now() where id = c.recording;
 	end if;
-	perform rushes.retention_recompute(c.recording);
 	perform rushes.recordings_try_complete(array[c.recording]);
 end $$;
 

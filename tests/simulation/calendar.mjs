@@ -45,16 +45,20 @@ function dayBegins(zone, day) {
 
 /** Asked again and again for the same few arguments, and slow. */
 function remembered(compute) {
-	const known = new Map();
+	const zones = new Map();
 	return (zone, value) => {
-		const key = `${zone} ${value}`;
-		if (!known.has(key)) known.set(key, compute(zone, value));
-		return known.get(key);
+		let known = zones.get(zone);
+		if (!known) zones.set(zone, (known = new Map()));
+		let result = known.get(value);
+		if (result === undefined) known.set(value, (result = compute(zone, value)));
+		return result;
 	};
 }
 
 const midnight = remembered(dayBegins);
-const localTime = remembered(face);
+// clocks change on a quarter of an hour
+const offset = remembered((zone, quarter) => face(zone, quarter * 15 * MINUTE) - quarter * 15 * MINUTE);
+const localTime = (zone, at) => at + offset(zone, Math.floor(at / (15 * MINUTE)));
 
 /** "28 days at midnight": the starting day is day 1, the midnight that closes day 28 is the end. */
 export const after28Days = (start) => midnight(INSTALLATION, Math.floor(localTime(INSTALLATION, start) / DAY) + 28);

@@ -1,8 +1,9 @@
-// The real rules in the real PostgreSQL, through one connection: each step of the simulation is one script, sent to a psql
-// that stays, with the steps of the services as functions that call the schema's own.
+// The real rules in the real PostgreSQL, through connections that stay: each step of the simulation is one script, sent to a psql,
+// with the steps of the services as functions that call the schema's own.
 import { spawn } from "node:child_process";
+import fs from "node:fs";
 import path from "node:path";
-import { HASH, INGEST, TRANSCODER, literal, stack, startDatabase } from "../lib/steps.mjs";
+import { HASH, INGEST, START, TRANSCODER, literal, stack, startDatabase } from "../lib/steps.mjs";
 
 const HELPERS = `
 create schema simulation;
@@ -23,14 +24,14 @@ end $$;
 create function simulation.copy_id(p_recording uuid, p_name text) returns uuid language sql immutable
 	as $$ select md5(p_recording || p_name)::uuid $$;
 
--- A take of 100 bytes in one closed segment; the session of another take, or one of its own.
-create function simulation.take(p_recording uuid, p_account uuid, p_environment uuid, p_replaces uuid) returns text
+-- A take of 100 bytes in each of so many closed segments; the session of another take, or one of its own.
+create function simulation.take(p_recording uuid, p_account uuid, p_environment uuid, p_replaces uuid, p_segments integer) returns text
 	language plpgsql as $$
 declare
 	v_code bytea := decode(md5('link' || p_recording), 'hex');
 	v_consent text := (select consent_text from rushes.environment where id = p_environment);
 	v_session uuid := (select session from rushes.recording where id = p_replaces);
-	v_copy uuid := simulation.copy_id(p_recording, 'segment');
+	v_copy uuid;
 	v_key uuid;
 	v_epoch integer;
 	v_verdict text;
@@ -46,11 +47,14 @@ begin
 	if v_verdict <> 'new' then
 		return v_verdict;
 	end if;
-	select epoch into v_epoch from rushes.segment_prepare(p_recording, v_session);
 	select id into v_key from rushes.account_key_add(p_account, simulation.copy_id(p_account, 'key'), 'root', '\\x00');
-	perform rushes.segment_open(p_recording, v_epoch, 0, '${INGEST}', 0, v_copy, 'a.sealed', v_key, '\\x01');
-	perform rushes.segment_present(v_copy, '${INGEST}');
-	perform rushes.segment_close(p_recording, 0, '${INGEST}', 100, '\\x${HASH}', 5);
+	for i in 0 .. p_segments - 1 loop
+		v_copy := simulation.copy_id(p_recording, 'segment' || i);
+		select epoch into v_epoch from rushes.segment_prepare(p_recording, v_session);
+		perform rushes.segment_open(p_recording, v_epoch, i, '${INGEST}', i * 100, v_copy, 'a.sealed', v_key, '\\x01');
+		perform rushes.segment_present(v_copy, '${INGEST}');
+		perform rushes.segment_close(p_recording, i, '${INGEST}', 100, '\\x${HASH}', 5);
+	end loop;
 	return 'new';
 end $$;
 
@@ -86,7 +90,7 @@ begin
 	if j.kind = 'push' then
 		perform rushes.push_job_done(j.id, j.attempt, v_copy, '{}', false);
 	elsif j.kind = 'copy' then
-		perform rushes.copy_job_done(j.id, j.attempt, v_copy, 100, '\\x${HASH}', '{}');
+		perform rushes.copy_job_done(j.id, j.attempt, v_copy, (select bytes from rushes.recording where id = j.recording), '\\x${HASH}', '{}');
 	else
 		perform rushes.convert_job_done(j.id, j.attempt, v_outputs);
 	end if;
@@ -126,28 +130,35 @@ begin
 			   from rushes.copy where recording = p_recording and state in ('present', 'released')));
 end $$;
 
--- One round of the sweeps that run, and of the owners that are up; targets that are down answer nothing.
-create function simulation.sweep(p_slices text[], p_nodes uuid[], p_pusher boolean, p_down uuid[]) returns void language plpgsql as $$
+-- One round of the sweeps that run, as long as the gate trusts the clock, and of the owners that are up; targets that are down
+-- answer nothing. p_counted_us: what the machine has counted. Returns what the gate says of the clock and what a brake paused.
+create function simulation.sweep(p_slices text[], p_nodes uuid[], p_pusher boolean, p_down uuid[], p_counted_us bigint) returns jsonb
+	language plpgsql as $$
 declare
+	v_clock text;
+	v_paused jsonb := '[]';
 	v_slice text;
 	v_node uuid;
 	v_copy uuid;
+	v_job uuid;
+	v_looks jsonb;
 	j rushes.job;
 begin
+	select g.clock into v_clock from rushes.sweep_gate('simulation', p_counted_us, true) g;
+	if v_clock <> 'steady' then
+		return jsonb_build_object('clock', v_clock, 'paused', v_paused);
+	end if;
 	if 'janitor' = any (p_slices) then
 		while rushes.rules_change_work(500) > 0 loop
 		end loop;
 	end if;
 	foreach v_slice in array p_slices loop
-		perform rushes.sweep_brakes(v_slice);
+		v_paused := v_paused || (select coalesce(jsonb_agg(jsonb_build_object('rule', b.rule, 'place', b.place)), '[]')
+					 from rushes.sweep_brakes(v_slice) b);
 		loop
 			perform from rushes.sweep_decide(v_slice, 500);
 			exit when not found;
 		end loop;
-	end loop;
-	-- what went with a whole recording is decided by the slice of its rule
-	foreach v_slice in array p_slices loop
-		perform from rushes.sweep_decide(v_slice, 5000);
 	end loop;
 	foreach v_node in array p_nodes loop
 		-- and what an attempt began that nobody works on any more
@@ -160,21 +171,41 @@ begin
 			perform rushes.copy_gone(v_copy, 'node/' || v_node, '{"unlinked": true}');
 		end loop;
 	end loop;
-	loop
-		exit when not p_pusher;
-		select * into j from rushes.job_claim(null, 'delete', 'eu1', 'storage-pusher/a#1', null, '30 s');
-		exit when not found;
-		if j.target = any (p_down) then
-			perform rushes.job_failed(j.id, j.attempt, 'retry', 'the target is down', false);
-		else
-			perform rushes.delete_job_done(j.id, j.attempt, '{"versions": 1}');
-		end if;
-	end loop;
+	if p_pusher then
+		for v_job in select q.id from rushes.job q
+			where q.kind = 'delete' and q.state = 'queued' and q.next_attempt_at <= rushes.rushes_now() order by q.next_attempt_at
+		loop
+			select * into j from rushes.job_claim(v_job, 'delete', 'eu1', 'storage-pusher/a#1', null, '30 s');
+			if j.target = any (p_down) then
+				perform rushes.job_failed(j.id, j.attempt, 'retry', 'the target is down', false);
+			else
+				perform rushes.delete_job_done(j.id, j.attempt, '{"versions": 1}');
+			end if;
+		end loop;
+		loop
+			select x into v_looks from rushes.second_look_take('eu1', 'storage-pusher/a#1', '30 s') x;
+			exit when v_looks is null;
+			perform rushes.second_look_done((v_looks->'copy'->>'id')::uuid, (v_looks->>'attempt')::integer, false, '{}');
+		end loop;
+	end if;
 	if 'janitor' = any (p_slices) then
 		perform rushes.personal_sweep(5000);
 		perform rushes.account_keys_sweep(100);
 	end if;
+	return jsonb_build_object('clock', v_clock, 'paused', v_paused);
 end $$;
+
+-- linkgen's sweep. Returns how many links are left.
+create function simulation.links() returns bigint language plpgsql as $$
+begin
+	while rushes.link_sweep(500) > 0 loop
+	end loop;
+	return (select count(*) from rushes.link);
+end $$;
+
+-- Whether the alarm names a recording.
+create function simulation.is_alarmed(p_recording uuid) returns boolean language sql
+	as $$ select exists (select from rushes.deletion_overdue('4 days') o where o.recording = p_recording) $$;
 
 -- A person sends a job that failed on its way again.
 create function simulation.retry(p_job uuid) returns text language plpgsql as $$
@@ -192,10 +223,8 @@ create function simulation.left_of(p_recordings uuid[]) returns bigint language 
 $$;
 `;
 
-/** Starts the servers, the helpers and the connection. `step(at, sql...)` resolves to the JSON that each statement gives. */
-export async function startSimulationDatabase() {
-	await startDatabase();
-	await stack.postgres.psql(HELPERS);
+/** A psql that stays. `send(sql)` resolves to the lines of its answers. */
+function openSession() {
 	const child = spawn(
 		"/usr/lib/postgresql/15/bin/psql",
 		["-X", "-q", "-At", "-v", "ON_ERROR_STOP=1", "-h", path.join(stack.postgres.dir, "socket"), "-p", String(stack.ports.postgres), "-U", "postgres", "-d", "rushes"],
@@ -213,27 +242,47 @@ export async function startSimulationDatabase() {
 	});
 	child.stderr.setEncoding("utf8").on("data", (text) => (complaint += text));
 	child.on("close", () => waiting?.reject(new Error(`psql ended: ${complaint}`)));
-	const send = (sql) =>
-		new Promise((resolve, reject) => {
-			waiting = { resolve, reject };
-			child.stdin.write(`${sql}\n\\echo --\n`);
-		});
-	await send("set synchronous_commit = off; set jit = off; set client_min_messages = error;");
 	return {
-		/** Sets the clock and calls functions of the schema; each call is [name, args...]. Resolves to their answers, as text. */
-		async step(at, calls) {
-			const time = new Date(at).toISOString();
-			const sql = [`update test_clock set at = '${time}'; update rushes.node set beat_at = '${time}';`];
-			for (const [name, ...args] of calls) {
-				const list = args.map((value) => (value?.sql ? value.sql : literal(value))).join(", ");
-				sql.push(`select coalesce(nullif((select x::text from ${name}(${list}) x limit 1), ''), '-');`);
-			}
-			return send(sql.join("\n"));
-		},
-		send,
+		send: (sql) =>
+			new Promise((resolve, reject) => {
+				waiting = { resolve, reject };
+				child.stdin.write(`${sql}\n\\echo --\n`);
+			}),
+		end: () => child.stdin.end(),
+	};
+}
+
+/** Sets the clock of a session and calls functions of the schema; each call is [name, args...]. Their answers, as text. */
+function step(session, at, calls) {
+	const sql = [`set simulation.now = '${new Date(at).toISOString()}';`];
+	for (const [name, ...args] of calls) {
+		const list = args.map((value) => (value?.sql ? value.sql : literal(value))).join(", ");
+		sql.push(`select coalesce(nullif((select x::text from ${name}(${list}) x limit 1), ''), '-');`);
+	}
+	return session.send(sql.join("\n"));
+}
+
+/** Starts the servers, the helpers and two sessions. `step(at, calls)` works in the first, `beside(at, calls)` in the other. */
+export async function startSimulationDatabase() {
+	await startDatabase();
+	// a setting is a clock that costs nothing to read
+	await stack.postgres.psql(`alter database rushes set simulation.now = '${START}';
+		alter system set full_page_writes = off;
+		select pg_reload_conf();
+		create or replace function rushes.rushes_now() returns timestamptz language sql stable parallel safe
+			as $$ select current_setting('simulation.now')::timestamptz $$;`);
+	await stack.postgres.psql(HELPERS);
+	const [first, second] = [openSession(), openSession()];
+	// plans as large tables have them
+	for (const session of [first, second]) await session.send("set synchronous_commit = off; set jit = off; set enable_seqscan = off; set client_min_messages = error;");
+	return {
+		step: (at, calls) => step(first, at, calls),
+		beside: (at, calls) => step(second, at, calls),
+		send: first.send,
 		async stop() {
-			child.stdin.end();
+			for (const session of [first, second]) session.end();
 			await stack.remove();
+			fs.rmSync(stack.dir, { recursive: true, force: true });
 		},
 	};
 }

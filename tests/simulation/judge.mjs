@@ -7,23 +7,33 @@ import { SLICE, due, wholeDue } from "./model.mjs";
 /** How often the services sweep. */
 const PERIOD = 15 * MINUTE;
 const REMOVAL_LIMIT = 5 * DAY;
+/** An outage of up to this leaves time to end each deletion in its five days; a longer one has to raise the alarm. */
+const SHORT = 3 * DAY;
 const SLICES = ["ingest", "transcoder", "storage-pusher", "janitor"];
 const NODES = { "node/ingest": INGEST, "node/transcoder": TRANSCODER };
 const onGrid = (at) => Math.ceil(at / PERIOD) * PERIOD;
 
 export class Judge {
-	counts = { deletions: 0, early: 0, late: 0, left: 0 };
+	counts = { recordings: 0, deletions: 0, early: 0, late: 0, left: 0 };
+	happened = { sweeps: 0, concurrent: 0, outages: 0, alarms: 0, paused: 0, braked: 0, jumps: 0, links: 0, lost: 0, unknown: 0 };
 	recordings = new Map();
 	copies = new Map();
 	disagreements = [];
+	/** When somebody will confirm what is paused, by rule. `all`: paused on every place, so nothing may go by it. */
+	pauses = new Map();
+	/** When the links expire that nobody has removed yet, in order. */
+	links = [];
 	#sweeps = new Map();
 	#outages = [];
+	#past = [];
 
 	constructor({ db, agenda, random, begin, end, targets }) {
-		Object.assign(this, { db, agenda, now: begin, targets });
+		Object.assign(this, { db, agenda, random, begin, now: begin, targets });
 		// one thing is down at a time, and never so soon after another that five days could not do
-		for (let at = begin + random.spread(DAY, 20 * DAY); at < end; at += random.spread(6 * DAY, 60 * DAY)) {
-			this.#outages.push({ at, until: at + random.spread(2 * HOUR, 3 * DAY), what: null, roll: random.next() });
+		for (let at = begin + random.spread(DAY, 20 * DAY); at < end; ) {
+			const until = at + (random.chance(0.1) ? random.between(5, 9) * DAY : random.spread(2 * HOUR, SHORT));
+			this.#outages.push({ at, until, what: null, roll: random.next() });
+			at = until + random.spread(3 * DAY, 60 * DAY);
 		}
 	}
 
@@ -34,8 +44,10 @@ export class Judge {
 
 	/** What is down now: {what, until}, or null. */
 	#outage() {
-		const outage = this.#outages.find(({ at, until }) => at <= this.now && this.now < until);
-		if (!outage) return null;
+		while (this.#outages[1]?.at <= this.now) this.#past.push(this.#outages.shift());
+		const outage = this.#outages[0];
+		if (!outage || this.now < outage.at || outage.until <= this.now) return null;
+		if (outage.what === null) this.happened.outages++;
 		const things = [...SLICES, ...Object.keys(NODES), "pusher", ...this.targets.keys()];
 		outage.what ??= things[Math.floor(outage.roll * things.length)];
 		return outage;
@@ -54,6 +66,7 @@ export class Judge {
 		const r = this.recordings.get(recording);
 		if (!r) return;
 		const c = this.copies.get(copy);
+		if (kind === "decided" && this.pauses.get(rule)?.all && r.deletion?.rule !== rule) this.#count("early", r, `decided by ${rule}, which is paused`);
 		if (kind === "decided" && copy === null) this.#wholeDecided(r, rule);
 		else if (kind === "decided" && c && c.decidedAt === null) {
 			const expected = due(r, c);
@@ -82,10 +95,39 @@ export class Judge {
 	}
 
 	async #checkLeft(r) {
-		await this.step([["simulation.left_of", uuids([r.id])]], ([left]) => {
-			if (Number(left) > 0) this.#count("left", r, `${left} rows five days after ${r.deletion.rule}`);
-			r.isRemoved = true;
+		let left;
+		let isAlarmed;
+		await this.step([["simulation.left_of", uuids([r.id])], ["simulation.is_alarmed", r.id]], (lines) => {
+			left = Number(lines[0]);
+			isAlarmed = lines[1] === "true";
 		});
+		if (left === 0) {
+			this.#forget(r);
+			return;
+		}
+		// an owner that is away for longer than the promise can bear has to be told of
+		const outage = this.#longOutage(r);
+		if (!outage || !isAlarmed) {
+			this.#count("left", r, `${left} rows five days after ${r.deletion.rule}${outage ? ", and no alarm" : ""}`);
+			return;
+		}
+		this.happened.alarms++;
+		this.agenda.add(onGrid(Math.max(outage.until, this.now) + 2 * DAY), () => this.#checkLeft(r));
+	}
+
+	/** The outage that explains why a recording is not gone after five days. */
+	#longOutage(r) {
+		this.#outage();
+		const all = [...this.#past.slice(-2), ...this.#outages.slice(0, 1)];
+		return all.find(({ at, until, what }) => what !== null && until - at > SHORT && at < this.now && until > r.deletion.at && until + 2 * DAY > this.now);
+	}
+
+	/** Nothing is left of it: neither in the database nor here. */
+	#forget(r) {
+		for (const c of r.copies) this.copies.delete(c.id);
+		this.recordings.delete(r.id);
+		r.account.recordings.delete(r);
+		r.environment.recordings.delete(r);
 	}
 
 	/** Puts the times at which something of a recording is due on the agenda: just before a midnight, and the sweep that must
@@ -108,29 +150,123 @@ export class Judge {
 		if (r) this.#sweeps.get(at).add(r);
 	}
 
-	async #sweep() {
-		const { now } = this;
-		const expected = this.#sweeps.get(now);
+	/** What the machine has counted since the beginning. */
+	#counted = () => (this.now - this.begin) * 1000;
+
+	#sweepCall() {
 		const slices = SLICES.filter((slice) => !this.#isDown(slice));
 		const nodes = Object.keys(NODES).filter((node) => !this.#isDown(node));
 		const down = [...this.targets.keys()].filter((target) => this.#isDown(target));
-		const isPusherUp = !this.#isDown("pusher");
-		await this.step([["simulation.sweep", texts(slices), uuids(nodes.map((node) => NODES[node])), isPusherUp, uuids(down)]]);
+		return ["simulation.sweep", texts(slices), uuids(nodes.map((node) => NODES[node])), !this.#isDown("pusher"), uuids(down), { sql: `${this.#counted()}::bigint` }];
+	}
+
+	async #sweep() {
+		const { now, random, happened } = this;
+		const expected = this.#sweeps.get(now);
+		const call = this.#sweepCall();
+		happened.sweeps++;
+		if (random.chance(0.05)) {
+			// another replica works at the same time
+			happened.concurrent++;
+			const [lines] = await Promise.all([
+				this.db.step(now, [call]),
+				this.db.beside(now, SLICES.filter((slice) => !this.#isDown(slice)).map((slice) => ["rushes.sweep_decide", slice, 500])),
+			]);
+			this.#swept(lines);
+			await this.step([]);
+			// what the other one decided, the owners remove now
+			await this.step([call], (answers) => this.#swept(answers));
+		} else await this.step([call], (answers) => this.#swept(answers));
 		this.#sweeps.delete(now);
 		for (const r of expected) this.#judge(r);
+	}
+
+	#swept([text]) {
+		const { clock, paused } = JSON.parse(text);
+		if (clock !== "steady") throw new Error(`the gate says that the clock is ${clock}`);
+		for (const { rule, place } of paused) {
+			this.happened.braked++;
+			this.#confirmLater(rule, place, false, this.random.between(1, 30) * HOUR);
+		}
+	}
+
+	/** The database's clock stands wrong for a while: nothing may be deleted by it. */
+	async jump() {
+		const { now, random } = this;
+		this.happened.jumps++;
+		const wrong = now + random.pick([-40, -1, 1, 40, 400]) * DAY;
+		const lines = await this.db.step(wrong, [this.#sweepCall(), ["simulation.observe"]]);
+		const { clock } = JSON.parse(lines[0]);
+		const deleted = JSON.parse(lines.at(-1)).filter(({ kind }) => kind !== "hold-set").length;
+		if (clock === "steady" || deleted > 0) this.#count("early", { id: "-" }, `a sweep with the clock at ${new Date(wrong).toISOString()}: ${clock}, ${deleted} entries`);
+		await this.step([this.#sweepCall()], (answers) => this.#swept(answers));
+	}
+
+	// Pauses.
+
+	#confirmLater(rule, place, all, wait) {
+		this.pauses.set(rule, { until: this.now + wait, all });
+		this.agenda.add(this.now + wait, async () => {
+			this.pauses.delete(rule);
+			await this.step([["rushes.retention_pause_confirm", "person", rule, place, "it is right"]]);
+		});
+	}
+
+	/** A person pauses a rule everywhere, for up to so long. */
+	async pause(rule, wait) {
+		if (this.pauses.has(rule)) return;
+		this.happened.paused++;
+		await this.step([["rushes.retention_pause_set", "person", rule, "*", "let us look at it"]]);
+		this.#confirmLater(rule, "*", true, wait);
+	}
+
+	// Links, unknown and lost files.
+
+	/** linkgen's sweep: links stay for 30 days behind their end, and no longer. */
+	async checkLinks() {
+		await this.step([["simulation.links"]], ([text]) => {
+			let gone = 0;
+			while (gone < this.links.length && this.links[gone] < this.now - 30 * DAY) gone++;
+			this.links.splice(0, gone);
+			this.happened.links += gone;
+			const excess = Number(text) - this.links.length;
+			if (excess !== 0) this.#count(excess > 0 ? "late" : "early", { id: "-" }, `${text} links are left, expected ${this.links.length}`);
+		});
+	}
+
+	/** A file without a row appears on a spool: it may go 6 hours after the first answer, and then must. */
+	async unknown(name) {
+		this.happened.unknown++;
+		const first = this.now;
+		for (const wait of [0, 3 * HOUR, 6 * HOUR - 1000, 6 * HOUR]) {
+			this.agenda.add(first + wait, () =>
+				this.step([["rushes.unknown_file_seen", INGEST, name], ...(wait === 6 * HOUR ? [["rushes.unknown_file_gone", INGEST, name]] : [])], ([text]) => {
+					if ((text === "true") !== (wait === 6 * HOUR)) this.#count(text === "true" ? "early" : "late", { id: name }, `unknown file after ${wait / HOUR} h`);
+				}),
+			);
+		}
+	}
+
+	/** A spool finds that a copy's file is not there. */
+	async lose(r) {
+		const c = r.copies.find(({ where, kind, decidedAt, gone, isLost }) => !gone && !isLost && decidedAt === null && (where === "work" || where === "ingest") && kind === "raw");
+		if (!c || r.deletion || !r.failed) return;
+		this.happened.lost++;
+		c.isLost = true;
+		await this.step([["rushes.copy_lost", c.id, c.where === "ingest" ? INGEST : TRANSCODER]]);
 	}
 
 	/** After a sweep: everything of this recording that could go is gone, or its owner is down. */
 	#judge(r) {
 		if (!r.deletion) {
 			const expected = wholeDue(r);
-			if (expected?.at <= this.now) this.#mustBeDone(r, r, [SLICE[expected.rule], "janitor"], `whole: ${describe(expected)}`);
+			if (expected?.at <= this.now) this.#mustBeDone(r, r, [SLICE[expected.rule], "janitor"], `whole: ${describe(expected)}`, expected.rule);
 		}
 		for (const c of r.copies) {
 			if (c.gone) continue;
 			const expected = due(r, c);
 			if (c.decidedAt === null) {
-				if (expected?.at <= this.now) this.#mustBeDone(r, c, [SLICE[expected.rule], "janitor"], `${c.where} ${c.kind}: ${describe(expected)}`);
+				if (expected?.at <= this.now) this.#mustBeDone(r, c, [SLICE[expected.rule], "janitor"], `${c.where} ${c.kind}: ${describe(expected)}`, expected.rule);
 				continue;
 			}
 			this.#mustBeGone(r, c);
@@ -143,14 +279,16 @@ export class Judge {
 			return;
 		}
 		// a target that was down is asked again within a day
-		const failed = this.#outages.findLast(({ what, until }) => (what === c.target || what === "pusher") && until > c.decidedAt && until <= this.now);
+		const failed = [...this.#past.slice(-3), ...this.#outages.slice(0, 1)].findLast(({ what, until }) => (what === c.target || what === "pusher") && until > c.decidedAt && until <= this.now);
 		if (failed && this.now < failed.until + DAY) this.#planSweep(onGrid(failed.until + DAY), r);
 		else this.#mustBeDone(r, c, [c.target, "pusher"], `${c.where} ${c.kind}: going, not gone`);
 	}
 
-	#mustBeDone(r, subject, needs, text) {
+	#mustBeDone(r, subject, needs, text, rule = null) {
 		const outage = this.#outage();
+		const pause = this.pauses.get(rule);
 		if (outage && needs.includes(outage.what)) this.#planSweep(onGrid(outage.until), r);
+		else if (pause) this.#planSweep(onGrid(pause.until + 1), r);
 		else if (!subject.isLate) {
 			subject.isLate = true;
 			this.#count("late", r, text);
@@ -171,10 +309,10 @@ export class Judge {
 		for (const [id, state] of Object.entries(rows)) {
 			if ((state === "present" || state === "released") && !this.copies.has(id)) throw new Error(`copy ${id} is ${state} and unknown to the model`);
 		}
+		for (const id of Object.keys(people)) if (!this.recordings.has(id)) this.#count("left", { id }, "personal metadata of a removed recording");
 		for (const r of this.recordings.values()) {
 			const holds = r.copies.some((c) => !c.gone && c.where !== "client");
 			if (holds && !r.deletion && !people[r.id]) this.#count("early", r, "personal metadata went before the last copy");
-			if (r.isRemoved && people[r.id]) this.#count("left", r, "personal metadata");
 			const last = Math.max(...r.copies.map((c) => c.decidedAt ?? 0));
 			const isBusy = r.savedAt === null || r.copying || r.converting || [...r.pushes.values()].some((push) => push.state === "unfinished");
 			if (!holds && !isBusy && this.now > last + REMOVAL_LIMIT && people[r.id]) this.#count("left", r, "personal metadata of what we no longer hold");

@@ -93,5 +93,7 @@ export function due(r, copy) {
 		const theirs = copy.where === "client" && !r.environment.targets.get(copy.target).deleteThere;
 		return theirs ? null : r.deletion;
 	}
+	// a person has to look at what is lost; it goes with the recording
+	if (copy.isLost) return null;
 	return copyDue(r, copy);
 }

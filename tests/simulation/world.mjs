@@ -13,11 +13,12 @@ const minutes = (ms) => `${ms / MINUTE} min`;
 
 export class World {
 	accounts = [];
-	counts = { held: 0, closed: 0, expired: 0, gaveUp: 0, retried: 0, edits: 0, replaced: 0 };
+	counts = { accounts: 0, held: 0, closed: 0, expired: 0, gaveUp: 0, retried: 0, edits: 0, replaced: 0 };
 	#number = 0;
 
-	constructor({ judge, agenda, random, ours, targets }) {
-		Object.assign(this, { judge, agenda, random, ours, targets });
+	/** `open`: how many accounts are there at the same time. */
+	constructor({ judge, agenda, random, ours, targets, open }) {
+		Object.assign(this, { judge, agenda, random, ours, targets, open });
 	}
 
 	#uuid = () => `77777777-0000-4000-8000-${String(++this.#number).padStart(12, "0")}`;
@@ -29,7 +30,8 @@ export class World {
 
 	async #openAccount() {
 		const { random, judge } = this;
-		if (this.accounts.filter(this.#isOpen).length >= 3) return random.pick(this.accounts.filter(this.#isOpen));
+		const open = this.accounts.filter(this.#isOpen);
+		if (open.length >= this.open) return random.pick(open);
 		const isTrial = random.chance(0.5);
 		const account = {
 			zone: random.pick(ZONES),
@@ -37,8 +39,9 @@ export class World {
 			expires: isTrial ? judge.now + random.between(10, 30) * DAY : judge.now + 365 * DAY,
 			closedAt: null,
 			environments: [],
-			recordings: [],
+			recordings: new Set(),
 		};
+		this.counts.accounts++;
 		if (!isTrial && random.chance(0.2)) account.expires = null;
 		const hash = `s${String(++this.#number).padStart(21, "0")}`;
 		await judge.step([["rushes.account_create", "test", "An account", "eu1", hash, account.zone, account.plan, iso(account.expires)]], ([id]) => {
@@ -88,18 +91,18 @@ export class World {
 			account,
 			name: `environment-${++this.#number}`,
 			storesOurs,
-			conversion: random.chance(0.85) ? "always" : "never",
+			conversion: random.chance(0.7) ? "always" : "never",
 			doNotStore: !storesOurs && random.chance(0.5),
 			backup: random.chance(0.3) ? "until-delivered" : "keep",
 			playbackWindow: random.pick([0, 5, 60, 300]) * MINUTE,
 			reconnectWindow: random.pick([10, 90, 180]) * MINUTE,
-			pushes: new Set(["main", ...FILES.slice(1).filter(() => random.chance(0.7))]),
+			pushes: new Set(["main", ...FILES.slice(1).filter(() => random.chance(0.4))]),
 			rules: new Map(),
 			targets: new Map(),
-			recordings: [],
+			recordings: new Set(),
 		};
 		await this.#setEnvironment(environment);
-		for (let i = storesOurs ? random.between(0, 2) : random.between(1, 2); i > 0; i--) {
+		for (let i = random.pick(storesOurs ? [0, 0, 0, 1, 2] : [1, 1, 2]); i > 0; i--) {
 			const id = this.#uuid();
 			const deleteThere = random.chance(0.5);
 			environment.targets.set(id, { deleteThere });
@@ -186,18 +189,22 @@ export class World {
 			converting: false,
 			deletion: null,
 			copies: [],
+			segments: random.pick([1, 1, 1, 1, 2, 3]),
 			files: new Map(),
 			pushes: new Map(),
 			fates: { copy: this.#fate(), convert: this.#fate(), pushes: random.chance(0.1) },
 		};
-		const take = ["simulation.take", r.id, r.account.id, environment.id, replaces?.id ?? null];
-		await judge.step([take, ["simulation.copy_id", r.id, "segment"]], ([verdict, segment]) => {
+		const take = ["simulation.take", r.id, r.account.id, environment.id, replaces?.id ?? null, r.segments];
+		const segments = Array.from({ length: r.segments }, (_, i) => ["simulation.copy_id", r.id, `segment${i}`]);
+		await judge.step([take, ...segments], ([verdict, ...ids]) => {
 			if (verdict !== "new") throw new Error(`recording ${r.id}: ${verdict}`);
-			this.#arrived(r, { id: segment, kind: "raw", target: null, where: "ingest" });
+			for (const id of ids.slice(0, r.segments)) this.#arrived(r, { id, kind: "raw", target: null, where: "ingest" });
 		});
+		judge.counts.recordings++;
 		judge.recordings.set(r.id, r);
-		environment.recordings.push(r);
-		r.account.recordings.push(r);
+		environment.recordings.add(r);
+		r.account.recordings.add(r);
+		if (!replaces) judge.links.push(judge.now + DAY);
 		this.#later(r.sent ? random.between(1, 90) * 997 : environment.reconnectWindow, () => this.#save(r));
 		if (random.chance(0.06)) this.#later(random.spread(30_000, 500 * DAY), () => this.#remove(r, random.pick(["deleted-by-user", "deleted-by-api"])));
 		if (random.chance(0.06)) this.#later(random.spread(10 * MINUTE, 200 * DAY), () => this.#hold(r));
@@ -218,7 +225,7 @@ export class World {
 			return;
 		}
 		r.savedAt = judge.now;
-		await judge.step([["rushes.recording_saved", r.id, r.isRecovered ? "lost" : "user", r.sent, r.isRecovered, false, 100, null]]);
+		await judge.step([["rushes.recording_saved", r.id, r.isRecovered ? "lost" : "user", r.sent, r.isRecovered, false, 100 * r.segments, null]]);
 		judge.plan(r);
 		this.#later(random.between(0, 60) * 1009, () => this.#work(r));
 		if (r.isRecovered && random.chance(0.6)) this.#later(random.between(1, 120) * MINUTE, () => this.record(r));
@@ -269,6 +276,7 @@ export class World {
 		const { now } = this.judge;
 		if (state === "failed") {
 			this.counts.gaveUp++;
+			if (kind !== "push" && this.random.chance(0.2)) this.#later(this.random.spread(HOUR, 20 * DAY), () => this.judge.lose(r));
 			if (this.random.chance(0.5)) this.#later(this.random.spread(HOUR, 20 * DAY), () => this.#retry(r, { job, kind, file, target }));
 		}
 		if (kind === "push") this.#pushed(r, file, target, state === "queued" ? "unfinished" : state);
@@ -305,7 +313,8 @@ export class World {
 		const { judge } = this;
 		const source = kind === "copy" ? "ingest" : "work";
 		const wanted = kind === "push" ? file : "raw";
-		const input = r.copies.find((c) => c.where === source && (kind === "copy" || c.kind === wanted) && c.decidedAt === null);
+		const input = r.copies.find((c) => c.where === source && (kind === "copy" || c.kind === wanted) && c.decidedAt === null && !c.isLost);
+		if (r.copies.some((c) => c.isLost)) return;
 		if (r.deletion || !input) return;
 		this.counts.retried++;
 		await judge.step([["simulation.retry", job]]);
