@@ -71,11 +71,11 @@ end $$;
 create function rushes.day_begins(p_day timestamp, p_zone text) returns timestamptz
 	language sql stable parallel safe
 	as $$
-	-- no change within a day: there is one midnight
-	select case when (t.at - interval '24 h') at time zone p_zone = p_day - interval '1 day'
-			 and (t.at + interval '24 h') at time zone p_zone = p_day + interval '1 day' then t.at
+	-- no change within a day: there is one midnight. Written so that PostgreSQL puts it into the statement that asks.
+	select case when (p_day at time zone p_zone - interval '24 h') at time zone p_zone = p_day - interval '1 day'
+			 and (p_day at time zone p_zone + interval '24 h') at time zone p_zone = p_day + interval '1 day'
+		    then p_day at time zone p_zone
 		    else rushes.day_begins_beside_change(p_day, p_zone) end
-	from (select p_day at time zone p_zone as at) t
 $$;
 
 -- "28 days at midnight": the starting day is day 1; ends at the midnight that closes day 28, in the installation's zone.

@@ -554,14 +554,18 @@ create function rushes.event_unpublished(p_limit integer)
 	returns table (id bigint, type text, account uuid, recording uuid, at timestamptz, trace text, entry bigint, hash bytea,
 		       place integer, batch bigint, leaves integer, root bytea, previous bytea, sealed_at text, key_id text,
 		       signature bytea)
-	language sql stable security definer
+	language plpgsql stable security definer
 	set search_path = rushes, pg_temp
 	as $$
+#variable_conflict use_column
+begin
+	-- planned once a session: there are as many partitions as days
+	return query
 	select e.id, e.type, e.account, e.recording, e.at, e.trace, l.id, l.hash, l.position, b.id, b.leaves, b.root, b.previous,
 	       to_char(b.at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'), b.key_id, b.signature
 	from rushes.event e left join rushes.ledger l on l.id = e.entry left join rushes.ledger_batch b on b.id = l.batch
-	where e.published_at is null order by e.id limit p_limit
-$$;
+	where e.published_at is null order by e.id limit p_limit;
+end $$;
 
 create function rushes.event_published(p_ids bigint[]) returns void
 	language sql security definer

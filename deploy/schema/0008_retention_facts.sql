@@ -56,14 +56,16 @@ begin
 	end if;
 	for v_account in
 		select a.id from rushes.account a join rushes.account_key k on k.account = a.id
-		where (a.closed_at is not null
-		       -- the first says no at little cost
-		       or (case a.plan when 'trial' then a.trial_ends_at else a.paid_until end < rushes.rushes_now() - interval '26 days'
-			   and rushes.midnight_after_28_days(case a.plan when 'trial' then a.trial_ends_at else a.paid_until end)
-				<= rushes.rushes_now()))
-		  and not exists (select from rushes.recording r where r.account = a.id and r.state <> 'deleted')
-		order by a.id limit p_limit for update of a skip locked
+		where a.closed_at is not null
+		   -- the first says no at little cost
+		   or (case a.plan when 'trial' then a.trial_ends_at else a.paid_until end < rushes.rushes_now() - interval '26 days'
+		       and rushes.midnight_after_28_days(case a.plan when 'trial' then a.trial_ends_at else a.paid_until end)
+			    <= rushes.rushes_now())
+		order by a.id for update of a skip locked
 	loop
+		exit when v_count >= p_limit;
+		-- asked account by account: joined, PostgreSQL might read all recordings
+		continue when exists (select from rushes.recording r where r.account = v_account and r.state <> 'deleted');
 		delete from rushes.account_key where account = v_account;
 		perform rushes.add_ledger('gone', v_account, null, null,
 			case when (select closed_at from rushes.account where id = v_account) is not null then 'account-closed'
