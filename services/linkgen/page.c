@@ -31,6 +31,20 @@ struct page {
 	char *policy; /* Content-Security-Policy */
 };
 
+/* Indentation is for who reads the source: it is not sent. Nothing in these files means anything by it. */
+static void drop_indentation(struct buffer *b)
+{
+	size_t kept = 0;
+	bool at_line = true;
+	for (size_t i = 0; i < b->size; i++) {
+		at_line = at_line && b->data[i] == '\t';
+		if (!at_line)
+			b->data[kept++] = b->data[i];
+		at_line = at_line || b->data[i] == '\n';
+	}
+	b->size = kept;
+}
+
 static int read_file(const char *folder, const char *name, struct buffer *into, struct error *e)
 {
 	_cleanup_(freep) char *path = NULL;
@@ -48,8 +62,10 @@ static int read_file(const char *folder, const char *name, struct buffer *into, 
 		ssize_t n = read(fd, into->data + into->size, 4096);
 		if (n < 0)
 			return error_set_errno(e, ERR_FATAL, errno, "cannot read %s", path);
-		if (n == 0)
+		if (n == 0) {
+			drop_indentation(into);
 			return 0;
+		}
 		into->size += (size_t)n;
 	}
 }

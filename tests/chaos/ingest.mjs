@@ -30,7 +30,8 @@ const SESSIONS = 20;
 // takes that may be ahead of the kills, so that all kills fall among takes that run
 const AHEAD = 3;
 // how long one take may try; a node that is killed all the time needs its turns
-const TAKE_LIMIT_MS = 300_000;
+const TAKE_LIMIT_MS = 600_000;
+const START_LIMIT_MS = 180_000;
 const WINDOW_BYTES = 1024 * 1024;
 // at most, about, that a take spends between its pieces; and what happens to one line, on average
 const SLOWEST_MS = 15_000;
@@ -181,7 +182,13 @@ function send(take, method, route, headers, body = Buffer.alloc(0)) {
 		(async () => {
 			for (let at = 0; at < body.length && !outgoing.destroyed; at += take.piece) {
 				if (!outgoing.write(body.subarray(at, at + take.piece))) {
-					await Promise.race([new Promise((resume) => outgoing.once("drain", resume)), delay(1000)]);
+					await new Promise((resume) => {
+						const goOn = () => {
+							outgoing.off("drain", goOn).off("close", goOn);
+							resume();
+						};
+						outgoing.on("drain", goOn).on("close", goOn);
+					});
 				}
 				if (take.pauseMs > 1) await delay(take.chance() * take.pauseMs);
 			}
@@ -265,7 +272,8 @@ async function killer() {
 		await stack.kill(victim);
 		kills++;
 		await delay(random() * 800);
-		await stack.restart(victim);
+		await stack.launchService(victim);
+		await stack.serviceReady(victim, START_LIMIT_MS);
 	}
 }
 

@@ -122,6 +122,20 @@ describe("recorder page", () => {
 		assert.deepEqual(await left(), [0, 0]);
 	});
 
+	it("plays what the servers have of a sent take", async () => {
+		await open();
+		await record(2500);
+		await stop();
+		await send();
+		assert.equal(await page.isVisible("#sent"), false);
+		await page.click("#watch");
+		await waitFor("it is playable", () => page.evaluate(() => document.querySelector("#sent").readyState >= 2 && Number.isFinite(document.querySelector("#sent").duration)));
+		assert.ok(await page.isVisible("#sent"));
+		takes()[0].recording = "gone";
+		await page.click("#watch");
+		await waitFor("it says so", async () => /can’t be shown/.test(await text("done-detail")));
+	});
+
 	it("pauses and goes on", async () => {
 		await open();
 		await record(1500);

@@ -45,6 +45,8 @@ export async function startFake(behaviour = {}) {
 			const name = path[3];
 			return send(200, readFileSync(new URL(name, RECORDER)), TYPES[name.split(".").pop()]);
 		}
+		const sent = [...takes.values()].find((one) => one.recording === path[3]);
+		if (path[1] === "v1" && sent && request.headers.authorization === "Bearer v4.public.test") return send(200, sent.bytes, sent.mime);
 		if (path[1] !== "r") return send(404, {});
 		if (!path[3]) return send(behaviour.refusal?.status ?? 200, readFileSync(new URL("index.html", RECORDER), "utf8").replaceAll("{{version}}", "test"), TYPES.html);
 		if (path[3] === "request") return behaviour.refusal ? send(behaviour.refusal.status, behaviour.refusal) : send(200, REQUEST);

@@ -1,12 +1,13 @@
-/* Preloaded into a service: kills it (SIGKILL), or makes its disk fail, at one exact point, which a test names in the file
- * $FAULT_FILE as
+/* Preloaded into a service: kills it (SIGKILL), or makes its disk fail, at one exact point, which a test names in the
+ *file $FAULT_FILE as
  *
  *	CALL TEXT COUNT WHAT
  *
- * CALL: `open` (creating), `write` (pwrite), `sync` (fsync, fdatasync), `unlink`, or `query` (a statement of PostgreSQL);
- * TEXT: what its path, or the statement's name, has in it; COUNT: at the how-manieth such call since the file was written.
- * WHAT: `before`: it dies before that call; `after`: when it has been done, for a statement: when its answer has come and
- * nobody has seen it; `ENOSPC` or `EIO`: that call and all that follow fail so. Without the file nothing happens.
+ * CALL: `open` (creating), `write` (pwrite), `sync` (fsync, fdatasync), `unlink`, or `query` (a statement of
+ *PostgreSQL); TEXT: what its path, or the statement's name, has in it; COUNT: at the how-manieth such call since the
+ *file was written. WHAT: `before`: it dies before that call; `after`: when it has been done, for a statement: when its
+ *answer has come and nobody has seen it; `ENOSPC` or `EIO`: that call and all that follow fail so. Without the file
+ *nothing happens.
  *
  * $FAULT_FILE.room: so many bytes are free on every disk. */
 #include <dlfcn.h>
@@ -46,7 +47,8 @@ static bool read_point(struct point *p)
 	if (!f)
 		return false;
 	struct stat st;
-	bool ok = fscanf(f, "%15s %63s %d %15s", p->call, p->text, &p->count, p->what) == 4 && fstat(fileno(f), &st) == 0;
+	bool ok =
+	    fscanf(f, "%15s %63s %d %15s", p->call, p->text, &p->count, p->what) == 4 && fstat(fileno(f), &st) == 0;
 	(void)fclose(f);
 	if (ok && st.st_ino != armed) {
 		armed = st.st_ino;
@@ -158,7 +160,7 @@ ssize_t pwrite(int fd, const void *data, size_t n, off_t offset)
 	enum fate fate = at("write", path_of(fd, path, sizeof(path)));
 	if (fate == FAIL)
 		return -1;
-	ssize_t r = REAL("pwrite", ssize_t (*)(int, const void *, size_t, off_t))(fd, data, n, offset);
+	ssize_t r = REAL("pwrite", ssize_t(*)(int, const void *, size_t, off_t))(fd, data, n, offset);
 	if (fate == DIE_AFTER)
 		die();
 	return r;

@@ -17,8 +17,8 @@ export function abilities() {
 
 const end = (stream) => stream.getTracks().forEach((track) => track.stop());
 
-/** Opens 'screen', 'camera' or 'microphone', or throws the browser's error. Must run in the turn of a click: Safari
- * demands it for screens. `withoutVoice` tells that the screen came but the microphone was refused. */
+/** Opens 'screen', 'camera' or 'microphone', or throws the browser's error. Must run in the turn of a click.
+ * `withoutVoice` tells that the screen came but the microphone was refused. */
 export async function openCapture(source, voice) {
 	const devices = navigator.mediaDevices;
 	if (source !== "screen") {

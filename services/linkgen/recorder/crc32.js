@@ -4,7 +4,7 @@ const TABLE = new Uint32Array(256).map((_, n) => {
 	return n;
 });
 
-/** The CRC-32 of `bytes`; with the CRC of what came before, that of both together. */
+/** CRC-32 of `bytes`, going on from an earlier one. */
 export function crc32(bytes, before = 0) {
 	let c = ~before;
 	for (let i = 0; i < bytes.length; i++) c = TABLE[(c ^ bytes[i]) & 255] ^ (c >>> 8);

@@ -68,7 +68,7 @@ async function call(path, body) {
 	throw { code: answer.code, final: response.status < 500 && response.status !== 429 };
 }
 
-/* Each use of a link is kept with its secret: after a reload it goes on, and no further use is counted. */
+/* A use of a link is kept with its secret: a reload goes on with it, and counts no other. */
 async function admission(of, fresh, consent) {
 	const row = await store.session(of);
 	if (row && !fresh && Date.parse(row.token_expires_at) > Date.now() + 60000) return row;
@@ -78,7 +78,7 @@ async function admission(of, fresh, consent) {
 	return next;
 }
 
-/* One tab works on a take; the lock goes with the tab. Resolves to a function that gives it back, or null. */
+/* One tab works on a take. Resolves to a function that gives it back, or null. */
 const claim = (id) =>
 	new Promise((resolve) => {
 		navigator.locks.request("rushes-take:" + id, { ifAvailable: true }, (lock) => (lock ? new Promise(resolve) : resolve(null)));
@@ -221,7 +221,7 @@ async function keep(buffer, facts) {
 	progress();
 }
 
-/* A file goes the way of a recording, so that it survives what a recording does. */
+/* A file goes the way of a recording. */
 async function pick({ target }) {
 	const [file] = target.files;
 	if (!file) return;
@@ -289,8 +289,12 @@ async function review(file) {
 	mode("review");
 	text("time", clock(take.ms));
 	progress();
-	const video = Object.assign($("video"), { srcObject: null, src: URL.createObjectURL(file ?? (await store.blob(take))), controls: true, muted: false });
-	/* Recorded files name no length: a look behind the end makes the browser find it. */
+	play("video", file ?? (await store.blob(take)));
+}
+
+function play(id, blob) {
+	const video = Object.assign($(id), { srcObject: null, src: URL.createObjectURL(blob), controls: true, muted: false });
+	/* Recorded files name no length: a look behind the end finds it. */
 	video.onloadedmetadata = () => {
 		if (video.duration !== Infinity) return;
 		video.ontimeupdate = () => (video.ontimeupdate = video.currentTime = null);
@@ -298,8 +302,19 @@ async function review(file) {
 	};
 }
 
+/* What the servers have of the take. */
+async function watch() {
+	const { token, ingest_url } = await admission(take.code);
+	const url = `${ingest_url.replace("ws", "http")}/v1/recordings/${stream.recording}/raw`;
+	const answer = await fetch(url, { headers: { authorization: "Bearer " + token } }).catch(() => 0);
+	if (!answer.ok) return text("done-detail", "It can’t be shown now.");
+	play("sent", await answer.blob());
+	hide("sent", false);
+}
+
 async function decide(wish) {
 	$("video").pause();
+	hide("sent", true);
 	take.wish = wish;
 	await store.saveTake(take);
 	stream.pump();
@@ -329,12 +344,11 @@ function intro() {
 	show("intro");
 }
 
-/* Takes that an earlier page left are sent on; this link's newest is shown. */
+/* Takes of earlier pages are sent on; this link's newest is shown. */
 async function leftovers() {
 	for (const old of await store.takes()) {
 		const release = await claim(old.id);
 		if (!release) continue;
-		/* half a file is of no use */
 		if (old.size > old.bytes) old.wish = "abort";
 		Object.assign(old, { ended: old.ended || "page-gone", paused: false });
 		await store.saveTake(old);
@@ -348,7 +362,7 @@ async function begin() {
 	if (missing) return problem(missing);
 	const form = $("choose");
 	const { source } = form.elements;
-	/* Phones share no screen, but have videos, of their screens too. */
+	/* Phones share no screen, but have videos. */
 	(screen ? source[2] : source[0]).parentNode.remove();
 	source.value = screen ? "screen" : "camera";
 	for (const input of form.querySelectorAll("[type=file]")) {
@@ -365,7 +379,7 @@ async function begin() {
 		info = await call(`/r/${code}/request`);
 	} catch (error) {
 		refusal = error;
-		/* A link without uses left still serves the browser that made one. */
+		/* A used link still serves the browser that used it. */
 		if (error.code === "link-used" && (await store.session(code))) info = (await admission(code, true).catch(() => {}))?.info;
 	}
 	if (!take) {
@@ -381,7 +395,7 @@ async function begin() {
 }
 
 $("choose").onsubmit = preview;
-const clicks = { start, pause, change, again, more: intro, stop: () => stop(), send: () => decide("send") };
+const clicks = { start, pause, change, again, watch, more: intro, stop: () => stop(), send: () => decide("send") };
 for (const id in clicks) $(id).onclick = clicks[id];
 addEventListener("beforeunload", (event) => {
 	if (recorder || (take && !take.saved)) event.preventDefault();

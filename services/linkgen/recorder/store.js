@@ -1,5 +1,4 @@
-/* What must survive a reload or a crash: sessions and takes, in IndexedDB. A take's bytes stay until two machines of
- * the service hold them, or the person discards them. */
+/* What must survive a crash, in IndexedDB. A take's bytes stay until two machines hold them, or nobody wants them. */
 import { crc32 } from "./crc32.js";
 
 let db;
@@ -36,7 +35,7 @@ export const newTake = (code) => ({
 	id: crypto.randomUUID(), code, started: Date.now(), bytes: 0, crc: 0, ms: 0, paused: false, ended: "", wish: "",
 });
 
-/** Appends bytes and counts them in one transaction, so that a crash leaves both or neither. One caller at a time. */
+/** Appends bytes and counts them in one transaction. One caller at a time. */
 export async function append(take, buffer) {
 	const tx = db.transaction(["takes", "chunks"], "readwrite", { durability: "strict" });
 	const bytes = take.bytes + buffer.byteLength;

@@ -1,5 +1,5 @@
-/* Sends one take (rushes.stream.v1) and follows it until two machines hold it. After a loss of the line it begins anew at
- * the offset that the server names, which may lie before what it had confirmed. */
+/* Sends one take (rushes.stream.v1) and follows it until two machines hold it. A new line goes on at the offset that
+ * the server names. */
 import * as store from "./store.js";
 import { crc32 } from "./crc32.js";
 
@@ -79,6 +79,7 @@ export class Stream {
 			this.acked = this.sent = message.offset;
 			if (message.finished) return;
 			this.ready = true;
+			this.recording = message.recording;
 			this.stopped = this.told = this.paused = false;
 			this.failures = 0;
 			this.report("line");
@@ -176,7 +177,7 @@ export class Stream {
 	async piece() {
 		const { socket, sent } = this;
 		const payload = await store.read(this.take, sent, PIECE_BYTES);
-		/* The line may have been lost, or begun anew elsewhere, while the bytes were read. */
+		/* The line may be another one by now. */
 		if (!this.ready || socket !== this.socket || sent !== this.sent) return true;
 		const frame = new Uint8Array(12 + payload.length);
 		const head = new DataView(frame.buffer);
