@@ -5,7 +5,7 @@
 
 #include <string.h>
 
-#define COPIED_MS  1000
+#define COPIED_MS  250 /* a page waits for it */
 #define REVOKED_MS 2000
 #define TOUCH_MS   15000
 #define RECOVER_MS 5000

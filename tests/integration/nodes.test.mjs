@@ -284,6 +284,75 @@ describe("two ingest nodes", () => {
 		await covers(recording, bytes);
 	});
 
+	const epochOf = async (id) => (await recordingRow(id)).stream_epoch;
+
+	/** A `start` whose answer is not waited for. */
+	async function start(node, authorization, take) {
+		const connection = new StreamConnection({ url: stack.ingestUrlOf(node), ca: stack.ca, authorization });
+		await connection.opened;
+		connection.send({ type: "start", take, mime: "video/webm", source: "screen" });
+		return connection;
+	}
+
+	it("lose nothing when the newer node dies between raising the epoch and the answer", { timeout: 60_000 }, async () => {
+		const bytes = randomBytes(400_000);
+		const [authorization, take] = [await token(), randomUUID()];
+		const first = await begin("ingest", authorization, take);
+		const { recording } = first.ready;
+		first.connection.sendBytes(0, bytes.subarray(0, 300_000));
+		const acked = await ackTo(first.connection, 4 * PAYLOAD);
+		const epoch = await epochOf(recording);
+		stack.pause("ingest");
+		try {
+			const second = await start("ingest-2", authorization, take);
+			await waitFor("the epoch is raised", async () => (await epochOf(recording)) > epoch);
+			await stack.kill("ingest-2");
+			second.cut();
+		} finally {
+			stack.resume("ingest");
+		}
+		first.connection.cut();
+		const sent = await sendRecording({ url: stack.ingestUrlOf("ingest"), ca: stack.ca, token: authorization, id: take, bytes });
+		assert.ok(sent.resumed.at(-1) >= acked);
+		await covers(recording, bytes);
+		await stack.restart("ingest-2");
+	});
+
+	it("lose nothing when the older node dies with its file closed and its row open", { timeout: 60_000 }, async () => {
+		const bytes = randomBytes(400_000);
+		const [authorization, take] = [await token(), randomUUID()];
+		const first = await begin("ingest", authorization, take);
+		const { recording } = first.ready;
+		first.connection.sendBytes(0, bytes.subarray(0, 300_000));
+		const acked = await ackTo(first.connection, 4 * PAYLOAD);
+		const epoch = await epochOf(recording);
+		stack.pause("ingest");
+		const second = await start("ingest-2", authorization, take);
+		await waitFor("the epoch is raised", async () => (await epochOf(recording)) > epoch);
+		// nobody writes the rows of the recording while this sleeps
+		const locked = stack.postgres.psql(
+			`BEGIN; SELECT FROM rushes.recording WHERE id = '${recording}' FOR UPDATE; SELECT pg_sleep(6); COMMIT`,
+		);
+		const waits = async (query, event) =>
+			Number(
+				await stack.postgres.psql(
+					`SELECT count(*) FROM pg_stat_activity WHERE query LIKE '%${query}%' AND wait_event_type = '${event}'`,
+				),
+			) > 0;
+		await waitFor("the rows are locked", () => waits("pg_sleep", "Timeout"), { pollMs: 50 });
+		stack.resume("ingest");
+		await waitFor("the older node wants to close its row", () => waits("rushes.segment_close", "Lock"), { pollMs: 50 });
+		await stack.kill("ingest");
+		await locked;
+		const ready = await second.nextOf("ready");
+		await stack.restart("ingest");
+		await waitFor("its segment is closed", async () => (await segments(recording))[0].state === "closed");
+		assert.ok(Number((await segments(recording))[0].bytes) >= acked);
+		second.sendBytes(ready.offset, bytes.subarray(ready.offset));
+		await finish(second, bytes);
+		await covers(recording, bytes);
+	});
+
 	it("wait for acknowledged bytes that are not sent again", { timeout: 90_000 }, async () => {
 		const bytes = randomBytes(400_000);
 		const [authorization, take] = [await token(), randomUUID()];
