@@ -46,10 +46,11 @@ static bool read_point(struct point *p)
 	FILE *f = path ? fopen(path, "re") : NULL;
 	if (!f)
 		return false;
+	char count[16] = "";
 	struct stat st;
-	bool ok =
-	    fscanf(f, "%15s %63s %d %15s", p->call, p->text, &p->count, p->what) == 4 && fstat(fileno(f), &st) == 0;
+	bool ok = fscanf(f, "%15s %63s %15s %15s", p->call, p->text, count, p->what) == 4 && fstat(fileno(f), &st) == 0;
 	(void)fclose(f);
+	p->count = (int)strtol(count, NULL, 10);
 	if (ok && st.st_ino != armed) {
 		armed = st.st_ino;
 		seen = 0;
@@ -174,13 +175,13 @@ ssize_t pwrite64(int fd, const void *data, size_t n, off_t offset)
 int fstatvfs(int fd, struct statvfs *v)
 {
 	char path[512];
-	unsigned long long room;
+	char room[32];
 	int r = REAL("fstatvfs", int (*)(int, struct statvfs *))(fd, v);
 	const char *file = getenv("FAULT_FILE");
 	(void)snprintf(path, sizeof(path), "%s.room", file ? file : "");
 	FILE *f = file && r == 0 ? fopen(path, "re") : NULL;
-	if (f && fscanf(f, "%llu", &room) == 1)
-		v->f_bavail = room / v->f_frsize;
+	if (f && fgets(room, sizeof(room), f))
+		v->f_bavail = strtoull(room, NULL, 10) / v->f_frsize;
 	if (f)
 		(void)fclose(f);
 	return r;
