@@ -431,7 +431,7 @@ describe("rushesctl", () => {
 		const pause = (...args) => ["retention", "pause", ...args, "--reason", "a look at it"];
 		await refused(["retention", "pause", "raw-copied"], 2, /--reason is required/);
 		await refused(pause("nonsense"), 1, /nonsense is no rule/);
-		for (const wrong of ["node/7", "nowhere", place.toUpperCase()]) await refused(pause("raw-copied", "--place", wrong), 2, /want node\/ID, target\/ID or recordings/);
+		for (const wrong of ["node/7", "nowhere", "clock", place.toUpperCase()]) await refused(pause("raw-copied", "--place", wrong), 2, /want node\/ID, target\/ID, recordings, or clock/);
 		await json(pause("raw-copied", "--place", place));
 		const rules = await json(["retention", "rules"]);
 		assert.deepEqual(rules.filter((rule) => rule.paused_on.length > 0).map((rule) => [rule.name, rule.paused_on]), [["raw-copied", [place]]]);
