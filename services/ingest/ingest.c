@@ -10,6 +10,7 @@
 #include "tus.h"
 #include "upload.h"
 
+#include <malloc.h>
 #include <stddef.h>
 #include <sys/resource.h>
 
@@ -309,6 +310,9 @@ int ingest_start(struct service *s, const void *config, void **ret_state, struct
 		return error_nomem(e);
 	*ret_state = g;
 	g->config = config;
+	/* thousands of streams, opened by any of the threads: with an arena for each thread their pieces lie scattered
+	 */
+	(void)mallopt(M_ARENA_MAX, 1);
 	raise_descriptors(g->config->connections_max);
 	g->journal_fd = -1;
 	(void)pthread_mutex_init(&g->host.salvage, NULL);

@@ -4,7 +4,8 @@ import fs from "node:fs";
 import os from "node:os";
 import path from "node:path";
 import { parseArgs } from "node:util";
-import { GIB, bench, cpuSeconds, measureFloor, median, rssKib, runLoad, startLoad } from "./lib/measure.mjs";
+import { stopProcess } from "../../scripts/lib/process.mjs";
+import { GIB, bench, cpuSeconds, loopSeconds, measureFloor, median, rssKib, runLoad, startLoad } from "./lib/measure.mjs";
 import { startNginx, startOurs, startTusServer } from "./lib/servers.mjs";
 
 const HELP = `usage: make bench-ingest [BENCH="OPTIONS"]
@@ -15,11 +16,13 @@ const HELP = `usage: make bench-ingest [BENCH="OPTIONS"]
   --seconds N       that acknowledgements are measured: 20
   --idle N          streams whose memory is measured: 1000
   --set NAME=VALUE  a RUSHES_* setting of ingest; may be repeated
-Prints lines "bench NAME VALUE UNIT" and ends by itself; uses ${"var/test/bench-ingest"}, free loopback ports and no more.`;
+Prints lines "bench NAME VALUE UNIT" and ends by itself; uses var/test/bench-ingest, free loopback ports and no more.`;
 
 const PARTS = ["cpu", "handshakes", "acks", "memory"];
 const CHUNK_BYTES = 8000; // a second of 64 kbit/s
 const HANDSHAKES = 300;
+// streams begun a second: client and server shake hands on the same cores
+const OPEN_RATE = 100;
 
 function options() {
 	const string = (initial) => ({ type: "string", default: initial });
@@ -76,11 +79,14 @@ async function measureCpu(ours, o) {
 	};
 	const costs = Object.fromEntries(Object.keys(ways).map((name) => [name, []]));
 	const floors = [];
+	const loops = [];
 	// a run of each that does not count: files, connections and code are warm afterwards
 	for (let run = 0; run <= o.runs; run++) {
 		for (const [name, way] of Object.entries(ways)) {
+			const before = loopSeconds(pid);
 			const cost = await costOf(way, o.bytes);
 			if (run > 0) costs[name].push(cost);
+			if (run > 0 && name === "ingest.wss") loops.push(((loopSeconds(pid) - before) * GIB) / o.bytes);
 		}
 		const floor = measureFloor(o.bytes, path.join(ours.stack.dir, "floor"));
 		if (run > 0) floors.push(floor);
@@ -91,6 +97,8 @@ async function measureCpu(ours, o) {
 		bench(`${name}.cpu_min`, Math.min(...values), "s/GiB");
 		bench(`${name}.cpu_max`, Math.max(...values), "s/GiB");
 	}
+	// one thread has all sockets: a process takes at most 1 / this GiB a second
+	bench("ingest.wss.loop_cpu", median(loops), "s/GiB");
 	for (const primitive of Object.keys(floors[0]))
 		bench(`floor.${primitive}.cpu`, median(floors.map((floor) => floor[primitive])), "s/GiB");
 	const floor = median(floors.map(({ sum }) => sum));
@@ -120,7 +128,7 @@ async function measureAcks(ours, streams, seconds) {
 	let before, used;
 	const result = await runLoad(
 		"stream",
-		{ ...ours.load, path: "/v1/stream", streams, message: CHUNK_BYTES, interval: 1000, seconds },
+		{ ...ours.load, path: "/v1/stream", streams, message: CHUNK_BYTES, interval: 1000, seconds, "open-rate": OPEN_RATE },
 		{
 			seconds,
 			mayFail: true,
@@ -145,7 +153,7 @@ async function idleKib(ours, streams, bytes) {
 	let kib = 0;
 	const held = startLoad(
 		"stream",
-		{ ...ours.load, path: "/v1/stream", streams, bytes, hold: true },
+		{ ...ours.load, path: "/v1/stream", streams, bytes, hold: true, "open-rate": OPEN_RATE },
 		{
 			at: ({ event }) => {
 				if (event !== "holding") return;
@@ -163,7 +171,7 @@ async function idleKib(ours, streams, bytes) {
 
 async function measureMemory(ours, streams, seconds) {
 	const fresh = async () => {
-		await ours.stack.kill("ingest");
+		await stopProcess(ours.stack.dir, ours.stack.services.ingest);
 		await ours.stack.restart("ingest");
 		// code and pools that every process comes to hold
 		await runLoad("stream", { ...ours.load, path: "/v1/stream", streams: 20, bytes: 4 * 1024 * 1024 });
@@ -178,7 +186,7 @@ async function measureMemory(ours, streams, seconds) {
 	let most = 0;
 	await runLoad(
 		"stream",
-		{ ...ours.load, path: "/v1/stream", streams, message: CHUNK_BYTES, interval: 1000, seconds },
+		{ ...ours.load, path: "/v1/stream", streams, message: CHUNK_BYTES, interval: 1000, seconds, "open-rate": OPEN_RATE },
 		{ seconds, at: ({ event }) => (most = event.startsWith("meas") ? Math.max(most, rssKib(ours.pid())) : most) },
 	);
 	bench("ingest.rss_active_kib", (most - before) / streams, "KiB");

@@ -39,6 +39,13 @@ function familyOf(pid) {
 	return [pid, ...children.flatMap((child) => familyOf(child))];
 }
 
+/** CPU seconds of a process's first thread alone: the loop of ours. */
+export function loopSeconds(pid) {
+	const stat = fs.readFileSync(`/proc/${pid}/task/${pid}/stat`, "latin1");
+	const fields = stat.slice(stat.lastIndexOf(")") + 2).split(" ");
+	return (Number(fields[11]) + Number(fields[12])) / TICKS;
+}
+
 /** CPU seconds, user and system, of a process, its threads and its children, those that ended included. */
 export function cpuSeconds(pid) {
 	let ticks = 0;
