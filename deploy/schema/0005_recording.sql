@@ -366,23 +366,27 @@ create function rushes.recordings_open(p_node uuid, p_limit integer)
 	language sql stable security definer
 	set search_path = rushes, pg_temp
 	as $$
-	select r.id, r.account, g.number, c.id, c.state, c.location, g.state, g.start_offset,
-	       r.state = 'open' and r.last_byte_at + e.reconnect_window <= rushes.rushes_now()
-	       and not exists (select from rushes.segment x where x.recording = r.id and x.number > g.number)
-	       and not exists (select from rushes.segments_awaited(r.id, false) w where w.node <> p_node),
-	       e.broken_off
-	from (select s.recording, s.number from rushes.segment s where s.node = p_node and s.state = 'open'
-	      union
-	      select o.id, l.number from rushes.recording o
-	      join lateral (select s.number, s.node from rushes.segment s where s.recording = o.id
-			    order by s.number desc limit 1) l on l.node = p_node
-	      where o.state = 'open') q
-	join rushes.segment g on g.recording = q.recording and g.number = q.number
-	join rushes.recording r on r.id = g.recording and r.state not in ('deleting', 'deleted')
-	join rushes.environment e on e.account = r.account and e.id = r.environment
-	left join rushes.copy c on c.recording = g.recording and c.segment = g.number and c.state in ('incoming', 'present')
-	where r.state = 'open' or c.id is not null
-	order by r.last_byte_at limit p_limit
+	select * from (
+		select r.id, r.account, g.number, c.id as copy, c.state as copy_state, c.location, g.state, g.start_offset,
+		       r.state = 'open' and r.last_byte_at + e.reconnect_window <= rushes.rushes_now()
+		       and not exists (select from rushes.segment x where x.recording = r.id and x.number > g.number)
+		       and not exists (select from rushes.segments_awaited(r.id, false) w where w.node <> p_node) as is_due,
+		       e.broken_off
+		from (select s.recording, s.number from rushes.segment s where s.node = p_node and s.state = 'open'
+		      union
+		      select o.id, l.number from rushes.recording o
+		      join lateral (select s.number, s.node from rushes.segment s where s.recording = o.id
+				    order by s.number desc limit 1) l on l.node = p_node
+		      where o.state = 'open') q
+		join rushes.segment g on g.recording = q.recording and g.number = q.number
+		join rushes.recording r on r.id = g.recording and r.state not in ('deleting', 'deleted')
+		join rushes.environment e on e.account = r.account and e.id = r.environment
+		left join rushes.copy c on c.recording = g.recording and c.segment = g.number and c.state in ('incoming', 'present')
+		where r.state = 'open' or c.id is not null
+		order by r.last_byte_at
+	) o
+	-- those that only wait for their window are not in the way of the others, however many they are
+	where o.state = 'open' or o.is_due limit p_limit
 $$;
 
 -- Open recordings without any segment, whose window closed: nothing ever arrived. Any ingest discards them.

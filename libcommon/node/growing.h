@@ -14,7 +14,7 @@ struct growing_file; /* one file, as its writer holds it */
 struct growing_view; /* one file, as a follower holds it */
 
 int growing_new(struct loop *l, struct growing **ret, struct error *e) _must_check_;
-/* No writer and no follower may be left. */
+/* No writer and no follower may be left, and the loop has told what they posted. */
 void growing_free(struct growing *g);
 DEFINE_CLEANUP(struct growing, growing_free)
 

@@ -34,8 +34,7 @@ static int list_of_node(const struct recover_options *o, struct recover_case *re
 	    "recordings_open",
 	    "SELECT recording, number, copy, segment_state = 'open' AND copy IS NOT NULL, coalesce(window_closed, "
 	    "false), "
-	    "broken_off = 'discarded' FROM rushes.recordings_open($1::uuid, $2::integer) "
-	    "WHERE segment_state = 'open' OR window_closed",
+	    "broken_off = 'discarded' FROM rushes.recordings_open($1::uuid, $2::integer)",
 	    2};
 	char limit[DB_INT_BYTES];
 	_cleanup_(db_result_freep) struct db_result *rows = NULL;
