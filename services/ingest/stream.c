@@ -82,14 +82,6 @@ static void refuse(struct stream *s, const char *code, const char *text, bool re
 
 /* What the intake tells. */
 
-static void on_open(void *arg, const struct uuid *recording, uint64_t offset, bool send_on_stop)
-{
-	struct stream *s = arg;
-	char out[MESSAGE_OUT_BYTES];
-	s->state = STREAM_RUNNING;
-	put(s, out, message_ready(out, recording, offset, send_on_stop, intake_state(s->intake) == INTAKE_SAVED));
-}
-
 static void on_ack(void *arg, uint64_t offset)
 {
 	struct stream *s = arg;
@@ -99,6 +91,19 @@ static void on_ack(void *arg, uint64_t offset)
 	s->ack_due = websocket_room(s->ws) < 2 * MESSAGE_OUT_BYTES ? offset : 0;
 	if (!s->ack_due)
 		put(s, out, n);
+}
+
+static void on_open(void *arg, const struct uuid *recording, uint64_t offset, bool send_on_stop)
+{
+	struct stream *s = arg;
+	char out[MESSAGE_OUT_BYTES];
+	s->state = STREAM_RUNNING;
+	bool is_finished = intake_state(s->intake) == INTAKE_SAVED;
+	uint64_t durable = intake_durable(s->intake);
+	put(s, out, message_ready(out, recording, offset, send_on_stop, is_finished));
+	/* an earlier line may have been lost before this was heard */
+	if (!is_finished && durable > 0)
+		on_ack(s, durable);
 }
 
 static void on_room(void *arg)

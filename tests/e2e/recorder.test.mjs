@@ -246,7 +246,10 @@ describe("recorder", () => {
 				assert.match(headers.traceparent ?? "", /^00-[0-9a-f]{32}-[0-9a-f]{16}-0[01]$/, `${subject} has no trace`);
 			if (isJob) {
 				assert.equal(subject.split(".")[1], body.kind);
-				assert.equal(headers["Nats-Msg-Id"], `${body.job}.${body.attempt}.${body.publication}`);
+				// a hint at a recording that is being received names its segment
+				const early = new RegExp(`^${body.job}\\.early\\.[0-9]+$`);
+				if (!(body.kind === "copy" && early.test(headers["Nats-Msg-Id"])))
+					assert.equal(headers["Nats-Msg-Id"], `${body.job}.${body.attempt}.${body.publication}`);
 			} else {
 				assert.equal(subject, `events.${body.type}`);
 				assert.equal(headers["Nats-Msg-Id"], String(body.event));

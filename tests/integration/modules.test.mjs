@@ -35,8 +35,10 @@ function environment(stack) {
 	return result;
 }
 
-// test_x that needs other servers has its own x.test.mjs
-const hasOwn = (name) => fs.existsSync(path.join(ROOT, "tests/integration", `${name.slice("test_".length)}.test.mjs`));
+// what needs other servers is started by another file here
+const folder = path.join(ROOT, "tests/integration");
+const others = fs.readdirSync(folder).filter((file) => file.endsWith(".test.mjs")).map((file) => fs.readFileSync(path.join(folder, file), "utf8"));
+const hasOwn = (name) => others.some((text) => text.includes(`"tests/integration/${name}"`));
 const names = fs.existsSync(BINARIES) ? fs.readdirSync(BINARIES).filter((name) => /^test_[a-z0-9_]+$/.test(name) && !hasOwn(name)) : [];
 
 for (const name of names.sort()) {

@@ -1,6 +1,7 @@
 // The programs that people upload with: tus-js-client and Uppy from npm, in Node and in Chromium, and curl. Whatever
 // happens to server and line, they end with the whole file, and none begins again.
 import assert from "node:assert/strict";
+import { File } from "node:buffer";
 import { createHash, randomBytes, randomUUID } from "node:crypto";
 import fs from "node:fs";
 import os from "node:os";
@@ -16,6 +17,9 @@ import { startBrowser } from "../lib/browser.mjs";
 import { testStack } from "../lib/harness.mjs";
 import { openUploadPage } from "../lib/upload-page.mjs";
 import { sessionToken } from "../lib/uploads.mjs";
+
+/* Node 18 has it, but not under this name. */
+globalThis.File ??= File;
 
 const sha256 = (bytes) => createHash("sha256").update(bytes).digest("hex");
 const RETRIES = Array(40).fill(250);
