@@ -347,7 +347,7 @@ try {
 	}, { limitMs: 120_000, pollMs: 500 }).catch((error) => problems.push(error.message));
 	// who never came back is saved as recovered when the reconnect window closes; setting the clock instead would make the nodes
 	// silent for so long, and their return opens the windows anew
-	await stack.postgres.query("UPDATE rushes.recording SET last_byte_at = last_byte_at - interval '2 hours' WHERE state = 'open'");
+	await stack.postgres.psql("UPDATE rushes.recording SET last_byte_at = last_byte_at - interval '2 hours' WHERE state = 'open'");
 	await waitFor("broken-off takes are saved", async () => {
 		const open = await stack.postgres.query("SELECT count(*) AS n FROM rushes.recording WHERE state = 'open' AND NOT is_tus");
 		return Number(open[0].n) === 0;
