@@ -10,6 +10,9 @@ import { isRunning, logTail, startProcess, stopProcess, waitFor } from "./proces
 
 const run = promisify(execFile);
 const BIN = "/usr/lib/postgresql/15/bin";
+// a server that is stopped answers nobody: who asks it learns so; what the simulation's steps and migrations take lies far below
+const CONNECT_LIMIT_S = 20;
+const PSQL_LIMIT_MS = 900_000;
 
 function configuration(dir, port, durable, archive) {
 	return `
@@ -177,7 +180,11 @@ export class Postgres {
 				"-f",
 				"-",
 			],
-			{ maxBuffer: 64 * 1024 * 1024, env: { PATH: process.env.PATH, LANG: "C.UTF-8", PGTZ: "UTC" } },
+			{
+				maxBuffer: 64 * 1024 * 1024,
+				timeout: PSQL_LIMIT_MS,
+				env: { PATH: process.env.PATH, LANG: "C.UTF-8", PGTZ: "UTC", PGCONNECT_TIMEOUT: String(CONNECT_LIMIT_S) },
+			},
 		);
 		// psql ends before it has read everything when nobody answers; its status says so
 		child.child.stdin.on("error", () => {});

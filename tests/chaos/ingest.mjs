@@ -8,17 +8,15 @@
 // `chaos ingest recordings=N kills=N lost_bytes=N mismatched=N`; the same seed gives the same takes and, as far as the machine's
 // timing allows, the same run.
 import { randomUUID } from "node:crypto";
-import fs from "node:fs";
 import https from "node:https";
-import path from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import { makeAccount, makeLink, openSession } from "../../scripts/lib/journey.mjs";
 import { waitFor } from "../../scripts/lib/process.mjs";
 import { ConnectionLost, StreamConnection, StreamError } from "../../scripts/lib/stream-client.mjs";
 import { crc32 } from "../../scripts/lib/crc32.mjs";
 import { testStack } from "../lib/harness.mjs";
-import { dataKey, openSealed } from "../lib/sealed-reader.mjs";
 import { sha256 } from "../lib/takes.mjs";
+import { judgeTakes } from "./judge.mjs";
 import { bytesOf, generator } from "./random.mjs";
 
 const RECORDINGS = Number(process.env.RECORDINGS ?? 1000);
@@ -32,6 +30,9 @@ const AHEAD = 3;
 // how long one take may try; a node that is killed all the time needs its turns
 const TAKE_LIMIT_MS = 600_000;
 const START_LIMIT_MS = 180_000;
+const SETTLE_LIMIT_MS = 120_000;
+// of the whole run, whatever hangs
+const RUN_LIMIT_MS = 600_000 + RECORDINGS * 1500 + KILLS * 10_000;
 const WINDOW_BYTES = 1024 * 1024;
 // at most, about, that a take spends between its pieces; and what happens to one line, on average
 const SLOWEST_MS = 15_000;
@@ -279,54 +280,29 @@ async function killer() {
 
 // ---- the truth
 
-const spools = new Map();
-
-/** The segments of a recording, opened, one over the other: the earlier one counts. Resolves to the bytes from 0 on. */
-async function stored(recording) {
-	const rows = await stack.postgres.query(`SELECT g.number, g.start_offset, g.bytes, g.state, encode(g.sha256, 'hex') AS sha256, c.node, c.location
-		FROM rushes.segment g LEFT JOIN rushes.copy c ON c.recording = g.recording AND c.segment = g.number
-		WHERE g.recording = '${recording}' ORDER BY g.start_offset, g.number`);
-	let whole = Buffer.alloc(0);
-	if (rows.length === 0) return whole;
-	const key = await dataKey(stack, recording);
-	for (const row of rows) {
-		const start = Number(row.start_offset);
-		if (row.state !== "closed") throw new Error(`segment ${row.number} is ${row.state}`);
-		if (Number(row.bytes) === 0 || start + Number(row.bytes) <= whole.length) continue;
-		if (start > whole.length) break;
-		const { plain } = openSealed(fs.readFileSync(path.join(spools.get(row.node), row.location)), key);
-		if (sha256(plain) !== row.sha256 || plain.length !== Number(row.bytes)) throw new Error(`segment ${row.number} is not what its row says`);
-		whole = Buffer.concat([whole, plain.subarray(whole.length - start)]);
-	}
-	return whole;
-}
-
-/** Acknowledged bytes that are missing or are others; and whether the whole is what was sent. */
-async function judge(take, counts) {
-	const sent = bytesOf(SEED, take.n, take.length);
-	let found = Buffer.alloc(0);
-	try {
-		if (take.recording) found = await stored(take.recording);
-	} catch (error) {
-		problems.push(`take ${take.n} (${take.recording}): ${error.message}`);
-	}
-	let same = 0;
-	const n = Math.min(found.length, take.acked);
-	if (found.subarray(0, n).equals(sent.subarray(0, n))) same = n;
-	else while (found[same] === sent[same]) same++;
-	if (same < take.acked) problems.push(`take ${take.n} (${take.way}, ${take.recording}): ${take.acked} bytes were acknowledged, ${same} are there`);
-	counts.lost += take.acked - same;
-	const whole = take.isLeft ? sent.subarray(0, found.length) : sent;
-	const [row] = take.recording ? await stack.postgres.query(`SELECT state, recovered, bytes FROM rushes.recording WHERE id = '${take.recording}'`) : [];
-	const isRight = row?.state === "saved" && row.recovered === Boolean(take.isLeft) && Number(row.bytes) === found.length;
-	if (sha256(found) !== sha256(whole) || !isRight) {
-		counts.mismatched++;
-		problems.push(`take ${take.n} (${take.way}, ${take.recording}): ${found.length} of ${take.length} bytes, ${JSON.stringify(row)}`);
-	}
+/** Closes what was left behind: a segment whose client went lingers a while, and closing it counts as a byte. */
+async function settle() {
+	const noneOf = async (what, from) => {
+		const wait = async () => {
+			const [open] = await stack.postgres.query(`SELECT count(*) AS n FROM ${from}`);
+			return Number(open.n) === 0;
+		};
+		await waitFor(what, wait, { limitMs: SETTLE_LIMIT_MS, pollMs: 500 }).catch((error) => problems.push(error.message));
+	};
+	await noneOf("no segment is open", "rushes.segment WHERE state = 'open'");
+	// who never came back is saved as recovered when the reconnect window closes; setting the clock instead would make the nodes
+	// silent for so long, and their return opens the windows anew
+	await stack.postgres.psql("UPDATE rushes.recording SET last_byte_at = last_byte_at - interval '2 hours' WHERE state = 'open'");
+	await noneOf("broken-off takes are saved", "rushes.recording WHERE state = 'open' AND NOT is_tus");
 }
 
 console.log(`chaos ingest seed=${SEED}`);
-const counts = { lost: 0, mismatched: 0 };
+let counts = { lost: "unknown", mismatched: "unknown" };
+setTimeout(() => {
+	for (const problem of problems.slice(0, 40)) console.error(problem);
+	console.error(`chaos ingest: not at its end after ${RUN_LIMIT_MS / 1000} s: ${done} takes, ${kills} kills; given up`);
+	process.exit(1);
+}, RUN_LIMIT_MS).unref();
 try {
 	await stack.prepare();
 	await stack.startServices(["linkgen", ...NODES]);
@@ -336,23 +312,12 @@ try {
 	const queue = Array.from({ length: RECORDINGS }, (_, n) => n);
 	const takes = [];
 	await Promise.all([killer(), ...Array.from({ length: PARALLEL }, () => sender(queue, tokens, takes))]);
-	for (const node of NODES) {
-		const { node: id } = JSON.parse(fs.readFileSync(path.join(stack.spoolPath(node), "superblock.json"), "utf8"));
-		spools.set(id, stack.spoolPath(node));
-	}
-	// a segment whose client went lingers a while, and closing it counts as a byte
-	await waitFor("no segment is open", async () => {
-		const open = await stack.postgres.query("SELECT count(*) AS n FROM rushes.segment WHERE state = 'open'");
-		return Number(open[0].n) === 0;
-	}, { limitMs: 120_000, pollMs: 500 }).catch((error) => problems.push(error.message));
-	// who never came back is saved as recovered when the reconnect window closes; setting the clock instead would make the nodes
-	// silent for so long, and their return opens the windows anew
-	await stack.postgres.psql("UPDATE rushes.recording SET last_byte_at = last_byte_at - interval '2 hours' WHERE state = 'open'");
-	await waitFor("broken-off takes are saved", async () => {
-		const open = await stack.postgres.query("SELECT count(*) AS n FROM rushes.recording WHERE state = 'open' AND NOT is_tus");
-		return Number(open[0].n) === 0;
-	}, { limitMs: 120_000, pollMs: 500 }).catch((error) => problems.push(error.message));
-	for (const take of takes) await judge(take, counts);
+	console.log(`all ${done} takes ended, ${kills} kills, ${problems.length} problems, ${Math.round(process.uptime())} s`);
+	await settle();
+	counts = await judgeTakes(stack, { nodes: NODES, takes, seed: SEED });
+	problems.push(...counts.problems);
+} catch (error) {
+	problems.push(`the run broke off: ${error.stack}`);
 } finally {
 	for (const problem of problems.slice(0, 40)) console.error(problem);
 	if (process.env.KEEP && problems.length > 0) console.error(`the instance is left in ${stack.dir}`);
@@ -361,5 +326,5 @@ try {
 console.log(JSON.stringify({ ...stats, seconds: Math.round(process.uptime()) }));
 console.log(`chaos ingest seed=${SEED}`);
 console.log(`chaos ingest recordings=${done} kills=${kills} lost_bytes=${counts.lost} mismatched=${counts.mismatched}`);
-process.exitCode = problems.length > 0 || counts.lost + counts.mismatched > 0 ? 1 : 0;
+process.exitCode = problems.length > 0 || counts.lost !== 0 || counts.mismatched !== 0 ? 1 : 0;
 if (process.env.KEEP && problems.length > 0) process.kill(process.pid, "SIGKILL");

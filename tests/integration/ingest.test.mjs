@@ -9,6 +9,8 @@ import { setTimeout as delay } from "node:timers/promises";
 import { makeAccount, makeLink, openSession, request, tool } from "../../scripts/lib/journey.mjs";
 import { signalProcess, waitFor, waitGone } from "../../scripts/lib/process.mjs";
 import { ConnectionLost, StreamConnection, StreamError, sendRecording } from "../../scripts/lib/stream-client.mjs";
+import { judgeTakes } from "../chaos/judge.mjs";
+import { bytesOf } from "../chaos/random.mjs";
 import { advanceTime, testStack } from "../lib/harness.mjs";
 import { dataKey, openSealed } from "../lib/sealed-reader.mjs";
 import { claimsOf, makeToken, readKey } from "../lib/tokens.mjs";
@@ -111,6 +113,35 @@ describe("ingest", () => {
 			assert.throws(() => openSealed(changed, key));
 		}
 		assert.throws(() => openSealed(sealed.subarray(0, 4096 + 65536), key));
+	});
+
+	it("is judged by what lies in the spool, as after a chaos run", async () => {
+		const seed = 7;
+		const authorization = await token();
+		const takes = [];
+		for (const [n, length] of [5, 200_000, 400_000].entries()) {
+			const sent = await sendRecording({ url: stack.ingestUrl, ca: stack.ca, token: authorization, bytes: bytesOf(seed, n, length) });
+			takes.push({ n, way: "stream", length, acked: length, recording: sent.recording });
+		}
+		const lines = [];
+		const judge = async (of) => {
+			const { lost, mismatched } = await judgeTakes(stack, { nodes: ["ingest"], takes: of, seed, progress: (line) => lines.push(line) });
+			return [lost, mismatched];
+		};
+		assert.deepEqual(await judge(takes), [0, 0]);
+		assert.match(lines.at(-1), /^judged 3 of 3 takes, 0 problems/);
+		// what was sent otherwise, what has no recording, what was saved otherwise than its client knows
+		assert.deepEqual(await judge([takes[0], { ...takes[1], n: 4 }]), [200_000, 1]);
+		assert.deepEqual(await judge([{ ...takes[1], recording: undefined }, takes[2]]), [200_000, 1]);
+		assert.deepEqual(await judge([{ ...takes[1], isLeft: true }]), [0, 1]);
+		const [copy] = await stack.postgres.query(`SELECT location FROM rushes.copy WHERE recording = '${takes[2].recording}'`);
+		const file = path.join(stack.spoolPath("ingest"), copy.location);
+		const sealed = fs.readFileSync(file);
+		fs.writeFileSync(file, sealed.map((byte, at) => (at === sealed.length - 1 ? byte ^ 1 : byte)));
+		assert.deepEqual(await judge(takes), [400_000, 1]);
+		fs.rmSync(file);
+		assert.deepEqual(await judge(takes), [400_000, 1]);
+		fs.writeFileSync(file, sealed);
 	});
 
 	it("acknowledges every byte while the take runs, of slow streams and of fast ones", async () => {

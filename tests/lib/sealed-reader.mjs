@@ -33,20 +33,29 @@ export function unwrapKey(wrapping, { account, recording, keyId }, wrapped) {
 	return open(wrapping, wrapped.subarray(1, 13), associated, wrapped.subarray(13, 45), wrapped.subarray(45));
 }
 
-/** The data key of a recording: by the rows of the database and the key file of spool-root. */
-export async function dataKey(stack, recording) {
-	const [row] = await stack.postgres.query(`SELECT k.account, a.id AS account_key, a.root_key,
+/** Data keys by recording: by the rows of the database and the key file of spool-root. `where`: SQL over recording_key k. */
+export async function dataKeys(stack, where = "true") {
+	const rows = await stack.postgres.query(`SELECT k.recording, k.account, a.id AS account_key, a.root_key,
 		encode(a.wrapped, 'hex') AS account_wrapped, encode(k.wrapped, 'hex') AS wrapped
 		FROM rushes.recording_key k JOIN rushes.account_key a ON a.account = k.account AND a.id = k.account_key
-		WHERE k.recording = '${recording}'`);
-	const line = fs
-		.readFileSync(stack.keyFile("spool-root"), "utf8")
-		.split("\n")
-		.find((text) => text.startsWith(`${row.root_key} `));
-	const root = Buffer.from(line.split(" ")[1], "hex");
-	const { account } = row;
-	const accountKey = unwrapKey(root, { account, keyId: row.root_key }, Buffer.from(row.account_wrapped, "hex"));
-	return unwrapKey(accountKey, { account, recording, keyId: row.account_key }, Buffer.from(row.wrapped, "hex"));
+		WHERE ${where}`);
+	const lines = fs.readFileSync(stack.keyFile("spool-root"), "utf8").split("\n");
+	return new Map(
+		rows.map((row) => {
+			const line = lines.find((text) => text.startsWith(`${row.root_key} `));
+			const root = Buffer.from(line.split(" ")[1], "hex");
+			const { account, recording } = row;
+			const accountKey = unwrapKey(root, { account, keyId: row.root_key }, Buffer.from(row.account_wrapped, "hex"));
+			return [recording, unwrapKey(accountKey, { account, recording, keyId: row.account_key }, Buffer.from(row.wrapped, "hex"))];
+		}),
+	);
+}
+
+/** The data key of one recording. */
+export async function dataKey(stack, recording) {
+	const key = (await dataKeys(stack, `k.recording = '${recording}'`)).get(recording);
+	if (!key) throw new Error(`recording ${recording} has no key`);
+	return key;
 }
 
 export function readHeader(file) {
