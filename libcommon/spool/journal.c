@@ -167,6 +167,7 @@ struct journal_stream *journal_stream_add(struct journal *j, const struct uuid *
 		return NULL;
 	s->journal = j;
 	s->copy = *copy;
+	s->keep = UINT64_MAX;
 	struct journal_stream **bucket = bucket_of(j, copy);
 	s->next = *bucket;
 	*bucket = s;
@@ -277,11 +278,20 @@ void journal_note(struct journal_stream *s, unsigned file, uint64_t generation, 
 	h->bytes += bytes;
 }
 
+uint64_t journal_stream_done(const struct journal_stream *s)
+{
+	return s->keep == UINT64_MAX ? s->durable : s->keep;
+}
+
+uint64_t journal_stream_reach(const struct journal_stream *s)
+{
+	return s->keep == UINT64_MAX ? s->written : s->keep;
+}
+
 bool journal_needs(const struct journal_stream *s, const struct journal_file *f, unsigned file)
 {
 	const struct journal_held *h = &s->held[file];
-	uint64_t done = s->key ? s->durable : s->keep == UINT64_MAX ? 0 : s->keep;
-	return f->generation != 0 && h->generation == f->generation && h->to > done;
+	return f->generation != 0 && h->generation == f->generation && h->to > journal_stream_done(s);
 }
 
 void journal_fail(struct journal *j)

@@ -36,8 +36,8 @@ static void add_need(struct journal_stream *s, void *arg)
 	if (!journal_needs(s, n->file, n->number))
 		return;
 	n->needs_move = true;
-	n->needs_flush |= s->key && s->written > s->durable;
-	if (!s->key || h->to > s->written)
+	n->needs_flush |= journal_stream_reach(s) > journal_stream_done(s);
+	if (h->to > journal_stream_reach(s))
 		n->bytes += h->bytes;
 }
 
@@ -94,7 +94,7 @@ static bool is_needed(const struct mover *m, const struct journal_record *r)
 	const struct journal_stream *s = r->plain > 0 ? journal_find(m->journal, &r->copy) : NULL;
 	if (!s || !journal_needs(s, &j->files[m->file], m->file))
 		return false;
-	return !s->key || r->from + r->plain > s->durable;
+	return r->from + r->plain > journal_stream_done(s);
 }
 
 /* The lock is held. */

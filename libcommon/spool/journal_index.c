@@ -212,7 +212,6 @@ int journal_keep(struct journal *j, const struct uuid *copy, struct error *e)
 	struct journal_stream *s = j->index && !journal_find(j, copy) ? journal_stream_add(j, copy) : NULL;
 	if (s) {
 		size_t begin, end = entries_of(j->index, copy, &begin);
-		s->keep = UINT64_MAX;
 		j->n_kept++;
 		for (size_t i = begin; i < end; i++) {
 			const struct journal_entry *n = &j->index->entries[i];

@@ -36,7 +36,8 @@ struct journal_stream {
 	struct uuid copy, recording;
 	uint32_t segment;
 	struct aead *key;	  /* NULL: kept, without a segment */
-	uint64_t keep, left_at;	  /* of a kept one; the last durable batch when its segment left */
+	uint64_t keep;		  /* what counts of its file though more was written; UINT64_MAX: all that is durable */
+	uint64_t left_at;	  /* the last durable batch when its segment left */
 	_Atomic uint64_t written; /* of the segment's own file */
 	_Atomic uint64_t durable;
 	uint64_t marked; /* `written` before the syncfs that runs */
@@ -105,6 +106,10 @@ struct journal_stream *journal_stream_add(struct journal *j, const struct uuid *
 /* Notes that a record of the stream stands in the current place. */
 void journal_note(struct journal_stream *s, unsigned file, uint64_t generation, uint64_t from, uint64_t to,
 		  size_t bytes);
+/* Of the segment, what is durable in its own file, and what a flush of the spool would make so: the journal's records
+ * of it are not needed. */
+uint64_t journal_stream_done(const struct journal_stream *s);
+uint64_t journal_stream_reach(const struct journal_stream *s);
 bool journal_needs(const struct journal_stream *s, const struct journal_file *f, unsigned file);
 void journal_fail(struct journal *j);
 

@@ -16,6 +16,8 @@
 #include <cmocka.h>
 
 #define TOTAL JOURNAL_TOTAL_MIN
+/* Each waits two seconds for room. */
+#define APPEND_TRIES 30
 
 static const uint8_t key_a[32] = {1}, key_b[32] = {2};
 
@@ -93,9 +95,9 @@ static uint64_t append(struct journal_stream *s, const struct uuid *copy, uint64
 	assert_non_null(data);
 	for (size_t i = 0; i < n; i++)
 		data[i] = byte_of(copy, from + i);
-	int r;
-	while ((r = journal_append(s, from, data, n, &batch, NULL)) == ERR_RETRY)
-		;
+	int r = ERR_RETRY;
+	for (int i = 0; r == ERR_RETRY && i < APPEND_TRIES; i++)
+		r = journal_append(s, from, data, n, &batch, NULL);
 	assert_int_equal(r, 0);
 	return batch;
 }
@@ -359,6 +361,34 @@ static void unfinished_bytes_outlive_every_lap(void **state)
 	assert_int_equal(read_from(w, &slow, &recording, key_a, 29990), 30000 + 5 * TOTAL / 1000000);
 }
 
+/* Segments that were left hold no more of the journal than what their files lack: the others always find room. */
+static void what_was_left_gives_room(void **state)
+{
+	struct world *w = *state;
+	struct uuid left[6], busy = uuid_v7(), recording = uuid_v7();
+	struct journal_stream *s;
+	start(w);
+	for (unsigned i = 0; i < ARRAY_SIZE(left); i++) {
+		left[i] = uuid_v7();
+		assert_int_equal(journal_stream_new(w->j, &left[i], &recording, 3, key_a, &s, NULL), 0);
+		for (uint64_t at = 0; at < TOTAL / 6; at += 9000)
+			wait_for(w, append(s, &left[i], at, 9000));
+		journal_stream_written(s, 10 * 65504);
+		journal_stream_leave(s, UINT64_MAX);
+	}
+	assert_int_equal(journal_stream_new(w->j, &busy, &recording, 3, key_a, &s, NULL), 0);
+	for (uint64_t at = 0; at < 3 * TOTAL; at += 9000) {
+		(void)append(s, &busy, at, 9000);
+		journal_stream_written(s, at / 65504 * 65504);
+	}
+	journal_stream_end(s);
+	uint64_t end = (TOTAL / 6 + 8999) / 9000 * 9000;
+	stop(w);
+	open_journal(w);
+	for (unsigned i = 0; i < ARRAY_SIZE(left); i++)
+		assert_int_equal(read_from(w, &left[i], &recording, key_a, 10 * 65504), end);
+}
+
 /* Whoever appends is slowed down when nothing may be overwritten; what was given is not lost, and nothing waits for
  * ever. */
 static void a_full_journal_asks_for_patience(void **state)
@@ -522,6 +552,7 @@ int main(void)
 	    cmocka_unit_test_setup_teardown(batches_in_another_order_or_of_another_lap_are_none, setup, teardown),
 	    cmocka_unit_test_setup_teardown(any_files_are_overcome, setup, teardown),
 	    cmocka_unit_test_setup_teardown(unfinished_bytes_outlive_every_lap, setup, teardown),
+	    cmocka_unit_test_setup_teardown(what_was_left_gives_room, setup, teardown),
 	    cmocka_unit_test_setup_teardown(a_full_journal_asks_for_patience, setup, teardown),
 	    cmocka_unit_test_setup_teardown(streams_are_bounded, setup, teardown),
 	    cmocka_unit_test_setup_teardown(many_threads_share_a_batch, setup, teardown),
