@@ -14,7 +14,7 @@ npm_install() {
 	fi
 	echo "installing the JavaScript tools of ${folder##*/}"
 	mkdir -p "${log%/*}"
-	if ! (cd "$folder" && npm ci --no-fund --no-audit) >"$log" 2>&1 </dev/null; then
+	if ! (cd "$folder" && timeout -k 20 900 npm ci --no-fund --no-audit) >"$log" 2>&1 </dev/null; then
 		tail -n 20 "$log" >&2
 		echo "npm ci in $folder failed; the whole output is in $log" >&2
 		return 1
