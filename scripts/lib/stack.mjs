@@ -27,6 +27,7 @@ import { Redis } from "./redis.mjs";
 import { KEY_PURPOSES, SERVICE_PORTS, binaryOf, ctlEnvironment, instancePorts, serviceEnvironment } from "./services.mjs";
 
 const run = promisify(execFile);
+const CTL_LIMIT_MS = 600_000;
 const PORT_NAMES = ["postgres", "nats", "redis", ...SERVICE_PORTS];
 const SERVERS = ["postgres", "nats", "redis"];
 
@@ -254,20 +255,22 @@ export class Stack {
 			.map((line) => JSON.parse(line));
 	}
 
-	/** Runs rushesctl as the operator; resolves to what it printed as JSON (or text with `json: false`). */
-	async ctl(args, { json = true } = {}) {
+	/** Runs rushesctl as the operator; resolves to what it printed as JSON (or text with `json: false`). Killed after a time. */
+	async ctl(args, { json = true, killAfterMs = CTL_LIMIT_MS } = {}) {
 		const binary = path.join(this.build, "bin", "rushesctl");
 		try {
 			const { stdout } = await run(binary, json ? [...args, "--json"] : args, {
 				env: { PATH: process.env.PATH, LANG: "C.UTF-8", ...ctlEnvironment(this) },
 				cwd: this.root,
 				maxBuffer: 16 * 1024 * 1024,
+				timeout: killAfterMs,
+				killSignal: "SIGKILL",
 			});
 			return json ? JSON.parse(stdout) : stdout;
 		} catch (error) {
 			if (error.code === undefined || error.stderr === undefined) throw error;
 			const failure = new Error(
-				`rushesctl ${args.join(" ")} (status ${error.code}): ${error.stderr.trim() || error.stdout.trim()}`,
+				`rushesctl ${args.join(" ")} (${error.killed ? `killed after ${killAfterMs} ms` : `status ${error.code}`}): ${error.stderr.trim() || error.stdout.trim()}`,
 			);
 			failure.status = error.code;
 			throw failure;

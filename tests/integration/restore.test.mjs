@@ -95,6 +95,31 @@ describe("a database recovered to a point in time", () => {
 		fs.writeFileSync(file, content);
 	});
 
+	it("goes on where a reconcile was killed", async () => {
+		// every step takes a while, and the last one is refused: kills fall everywhere
+		await stack.postgres.psql(`create function public.slowly() returns trigger language plpgsql as $$ begin perform pg_sleep(0.05); return null; end $$;
+			create function public.refused() returns trigger language plpgsql as $$ begin raise exception 'not yet'; end $$;
+			create trigger slowly after insert or delete on rushes.restore_work for each row execute function public.slowly();
+			create trigger slowly after insert on rushes.restore_finding for each row execute function public.slowly();
+			create trigger refused before update of state on rushes.installation for each row execute function public.refused();`);
+		const progress = async () => Number(await value("select imported + (select count(*) from rushes.restore_finding) from rushes.restore order by id desc limit 1"));
+		let ended = "";
+		for (let ms = 40; ended === "" && ms < 20_000; ms = Math.ceil(ms * 1.3)) {
+			const before = await progress();
+			await assert.rejects(
+				() => stack.ctl(["restore", "reconcile", "--reason", "a drill", "--yes"], { killAfterMs: ms }),
+				(error) => {
+					if (!/killed after/.test(error.message)) ended = error.message;
+					return true;
+				},
+			);
+			assert.ok((await progress()) >= before, "what was done stays done");
+			assert.equal((await stack.ctl(["restore", "status"])).state, "restoring");
+		}
+		assert.match(ended, /not yet/, "only the opening was left");
+		await stack.postgres.psql(`drop function public.slowly() cascade; drop function public.refused() cascade`);
+	});
+
 	it("applies the ledger target and opens the gate", async () => {
 		const before = allFiles();
 		const { status, findings } = await stack.ctl(["restore", "reconcile", "--reason", "a drill", "--yes"]);
