@@ -43,7 +43,7 @@ UNIT_BIN := $(UNIT_SRC:tests/unit/%.c=$(BUILD)/tests/%)
 INTEGRATION_SRC := $(sort $(wildcard tests/integration/test_*.c tests/integration/*_probe.c))
 INTEGRATION_BIN := $(INTEGRATION_SRC:tests/integration/%.c=$(BUILD)/tests/integration/%)
 
-.PHONY: chaos-deletion fuzz fuzz-build fuzz-replay print-cppflags kill9 chaos chaos-ingest simulation all test unit integration-build lint format install clean help bench-build bench-ingest bench-janitor bench-soak
+.PHONY: outage-ingest chaos-deletion fuzz fuzz-build fuzz-replay print-cppflags kill9 chaos chaos-ingest simulation all test unit integration-build lint format install clean help bench-build bench-ingest bench-janitor bench-soak
 .DEFAULT_GOAL := all
 .SECONDARY:
 
@@ -175,6 +175,9 @@ chaos-deletion: all ## kill services in the middle of deletions, KILLS=200 RECOR
 
 chaos-ingest: all ## kill ingest nodes under many recordings, RECORDINGS=1000 KILLS=100 SEED=1 PARALLEL=24 NODES=2
 	@node tests/chaos/ingest.mjs
+
+outage-ingest: all ## let PostgreSQL, NATS and Redis stand still under takes that run, end and begin, OUTAGE_S=120 TAKES=24 SEED=1
+	@node tests/chaos/outage.mjs
 
 simulation: all ## years of retention against a model of its rules, SEED=1 YEARS=10 RECORDINGS=2000 WORKERS=1
 	@SEED=$(SEED) YEARS=$(YEARS) RECORDINGS=$(RECORDINGS) WORKERS=$(WORKERS) node tests/simulation/retention.mjs

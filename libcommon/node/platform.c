@@ -158,13 +158,14 @@ static int open_admin(struct platform *p, struct error *e)
 	return r;
 }
 
-static int open_database(struct platform *p, struct error *e)
+static int open_database(struct platform *p, unsigned parts, struct error *e)
 {
 	char name[TLS_IDENTITY_PART_BYTES + 8];
 	(void)snprintf(name, sizeof(name), "rushes-%s", service_name(p->service));
 	struct db_pool_options o = {.conninfo = p->config->database,
 				    .application_name = name,
-				    .connections = (unsigned)p->config->database_connections};
+				    .connections = (unsigned)p->config->database_connections,
+				    .fails_fast = parts & PLATFORM_FAILS_FAST};
 	int r = db_pool_new(&o, &p->db, e);
 	if (r == 0)
 		r = pool_new(p->loop, "blocking", POOL_THREADS, POOL_QUEUE, &p->pool, e);
@@ -192,7 +193,7 @@ int platform_start(struct service *s, const struct platform_config *config, unsi
 	if (r == 0)
 		r = metrics_new(&p->metrics, e);
 	if (r == 0)
-		r = open_database(p, e);
+		r = open_database(p, parts, e);
 	if (r == 0 && (parts & PLATFORM_BUS) && *config->nats_url)
 		r = open_bus(p, e);
 	if (r == 0 && (parts & PLATFORM_REDIS) && *config->redis)

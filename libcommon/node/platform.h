@@ -55,7 +55,8 @@ extern const struct config_option platform_options[];
 enum platform_parts {
 	PLATFORM_BUS = 1,
 	PLATFORM_REDIS = 2,
-	PLATFORM_OUTBOX = 4, /* takes its turn as publisher of the events */
+	PLATFORM_OUTBOX = 4,	 /* takes its turn as publisher of the events */
+	PLATFORM_FAILS_FAST = 8, /* a silent database is not waited for (store/db.h) */
 };
 
 struct platform;

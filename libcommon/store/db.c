@@ -15,7 +15,7 @@ struct db_pool {
 	char *conninfo;
 	char *application_name;
 	unsigned limit;
-	int64_t acquire_us, connect_us, statement_us, max_age_us;
+	int64_t acquire_us, connect_us, statement_us, max_age_us, silent_us;
 
 	pthread_mutex_t lock;
 	pthread_cond_t wake;
@@ -23,6 +23,11 @@ struct db_pool {
 	unsigned total;	 /* leased, idle and being made */
 	unsigned leased, waiting, generation;
 	bool connecting; /* after a failure only one thread at a time tries */
+	bool fails_fast;
+	unsigned asking;   /* questions that have no answer yet */
+	int64_t asked_us;  /* the first question since the last answer; 0: none */
+	int64_t failed_us; /* when the last question ended without one */
+	bool was_silent;   /* since the last answer; connections of before are not used */
 	int64_t backoff_us, next_connect_us;
 	char last_error[ERROR_TEXT_BYTES];
 	struct db_pool_stats stats;
@@ -44,6 +49,8 @@ int db_pool_new(const struct db_pool_options *o, struct db_pool **ret, struct er
 	p->connect_us = limit_us(o->connect_ms, 3000);
 	p->statement_us = limit_us(o->statement_ms, 15000);
 	p->max_age_us = limit_us(o->max_age_ms, 600000);
+	p->silent_us = limit_us(o->silent_ms, 3000);
+	p->fails_fast = o->fails_fast;
 	(void)pthread_mutex_init(&p->lock, NULL);
 	thread_cond_init(&p->wake);
 	p->conninfo = strdup(o->conninfo);
@@ -100,6 +107,63 @@ void db_pool_count(struct db_pool *p, int64_t took_us, bool failed, bool lost)
 	(void)pthread_mutex_unlock(&p->lock);
 }
 
+/* A silence in which nobody asked any more says nothing of now. */
+static int64_t silence_holds_us(const struct db_pool *p)
+{
+	return 2 * p->silent_us;
+}
+
+/* Under the lock, as the next two. */
+static void ask(struct db_pool *p)
+{
+	int64_t now = clock_monotonic_us();
+	bool is_stale = p->asking == 0 && now - p->failed_us > silence_holds_us(p);
+	if (!p->asked_us || is_stale)
+		p->asked_us = now;
+	p->asking++;
+}
+
+static void hear(struct db_pool *p, bool is_answered)
+{
+	assert(p->asking > 0);
+	p->asking--;
+	if (!is_answered) {
+		p->failed_us = clock_monotonic_us();
+		return;
+	}
+	p->asked_us = p->asking > 0 ? clock_monotonic_us() : 0;
+	p->was_silent = false;
+}
+
+static bool is_silent(const struct db_pool *p)
+{
+	int64_t now = clock_monotonic_us();
+	bool is_asked = p->asking > 0 || now - p->failed_us <= silence_holds_us(p);
+	return p->asked_us && is_asked && now - p->asked_us >= p->silent_us;
+}
+
+void db_pool_ask(struct db_pool *p)
+{
+	(void)pthread_mutex_lock(&p->lock);
+	ask(p);
+	(void)pthread_mutex_unlock(&p->lock);
+}
+
+void db_pool_hear(struct db_pool *p, bool is_answered)
+{
+	(void)pthread_mutex_lock(&p->lock);
+	hear(p, is_answered);
+	(void)pthread_mutex_unlock(&p->lock);
+}
+
+bool db_pool_is_silent(struct db_pool *p)
+{
+	(void)pthread_mutex_lock(&p->lock);
+	bool silent = is_silent(p);
+	(void)pthread_mutex_unlock(&p->lock);
+	return silent;
+}
+
 /* An idle connection has nothing to read: what is readable is the server's farewell or its end. A setting that the
  * server announces looks the same and costs a connection, no more. */
 static bool is_alive(struct db *d)
@@ -134,12 +198,14 @@ static int connect_one(struct db_pool *p, int64_t deadline_us, struct db **ret, 
 	unsigned generation = p->generation;
 	p->total++;
 	p->connecting = true;
+	ask(p);
 	(void)pthread_mutex_unlock(&p->lock);
 	int64_t left = MIN(p->connect_us, MAX(deadline_us - clock_monotonic_us(), 1000));
 	int r = db_open(p->conninfo, p->application_name, left, p->statement_us, ret, e);
 	(void)pthread_mutex_lock(&p->lock);
 	p->connecting = false;
 	p->stats.reachable = r == 0;
+	hear(p, r != ERR_RETRY);
 	if (r == 0) {
 		(*ret)->pool = p;
 		(*ret)->generation = generation;
@@ -164,9 +230,23 @@ static void wait_until(struct db_pool *p, int64_t deadline_us)
 	p->waiting--;
 }
 
+/* Under the lock. Nothing tells whether a connection of before the silence will ever be answered. */
+static bool refuses_to_wait(struct db_pool *p)
+{
+	bool silent = p->fails_fast && is_silent(p);
+	if (silent && !p->was_silent) {
+		p->was_silent = true;
+		p->generation++;
+	}
+	return silent;
+}
+
 static int no_connection(struct db_pool *p, struct error *e)
 {
 	p->stats.acquire_timeouts++;
+	if (p->fails_fast && is_silent(p))
+		return error_set(e, ERR_RETRY, "the database has answered nobody for %lld ms",
+				 (long long)(clock_monotonic_us() - p->asked_us) / 1000);
 	if (p->backoff_us)
 		return error_set(e, ERR_RETRY, "database not reachable for %lld ms: %s",
 				 (long long)p->acquire_us / 1000, p->last_error);
@@ -181,6 +261,7 @@ int db_acquire(struct db_pool *p, struct db **ret, struct error *e)
 	struct db *d = NULL;
 	(void)pthread_mutex_lock(&p->lock);
 	for (;;) {
+		bool silent = refuses_to_wait(p);
 		d = take_idle(p);
 		if (d) {
 			r = 0;
@@ -191,7 +272,7 @@ int db_acquire(struct db_pool *p, struct db **ret, struct error *e)
 			r = no_connection(p, e);
 			break;
 		}
-		bool may_connect = p->total < p->limit && !(p->backoff_us && p->connecting);
+		bool may_connect = p->total < p->limit && !((p->backoff_us || silent) && p->connecting);
 		if (may_connect && now >= p->next_connect_us) {
 			struct error reason = {0};
 			r = connect_one(p, deadline, &d, &reason);
@@ -202,6 +283,10 @@ int db_acquire(struct db_pool *p, struct db **ret, struct error *e)
 				break;
 			}
 			continue;
+		}
+		if (silent) {
+			r = no_connection(p, e);
+			break;
 		}
 		wait_until(p, may_connect ? MIN(deadline, p->next_connect_us) : deadline);
 	}

@@ -38,6 +38,8 @@ struct db_pool_options {
 	int64_t connect_ms;	      /* longest connect, the TLS handshake included; default 3000 */
 	int64_t statement_ms;	      /* longest wait for a statement's answer; default 15000 */
 	int64_t max_age_ms;	      /* an older connection is replaced when it comes back; default 600000 */
+	int64_t silent_ms;	      /* after so long without an answer to anybody it is silent; default 3000 */
+	bool fails_fast;	      /* a silent database is not waited for: db_acquire() fails at once */
 };
 
 /* Makes no connection: a database that is away is met at the first db_acquire(). Any thread. */
@@ -61,9 +63,15 @@ struct db_pool_stats {
 
 void db_pool_stats(struct db_pool *p, struct db_pool_stats *ret); /* any thread */
 
+/* Whether somebody has asked for the pool's `silent_ms` and since then nobody was answered, on whatever connection: one
+ * connection alone does not tell a slow database from one that stands still, or lies behind a network that swallows
+ * everything. The next answer ends it, as does the end of all questions. Any thread, never blocks. */
+bool db_pool_is_silent(struct db_pool *p);
+
 /* Leases a connection, connecting when none is idle; waits up to the pool's limit. After a failed connect the next try
- * of any thread waits 0.1 s doubling to 2 s. ERR_RETRY when the limit passed, with the last reason. Holding one
- * connection while acquiring a second can starve the pool: don't. */
+ * of any thread waits 0.1 s doubling to 2 s. ERR_RETRY when the limit passed, with the last reason. A pool that fails
+ * fast lets one thread at a time connect anew to a silent database, and refuses all others. Holding one connection
+ * while acquiring a second can starve the pool: don't. */
 int db_acquire(struct db_pool *p, struct db **ret, struct error *e) _must_check_;
 
 /* Gives it back; an open transaction is rolled back. NULL is accepted. */

@@ -47,6 +47,10 @@ int db_simple(struct db *d, const char *what, const char *sql, PGresult **ret, s
 /* Ends a transaction that is open; false when the connection is of no further use. */
 bool db_reset(struct db *d) _must_check_;
 
+/* The server is asked for something, and answered or did not. Every question has an end. */
+void db_pool_ask(struct db_pool *p);
+void db_pool_hear(struct db_pool *p, bool is_answered);
+
 /* The pool counts a statement's end. */
 void db_pool_count(struct db_pool *p, int64_t took_us, bool failed, bool lost);
 

@@ -92,10 +92,9 @@ static int flush(struct db *d, const char *name, int64_t deadline_us, struct err
 	}
 }
 
-/* Reads until the statement's end; the last result with rows or the first error stays. */
-static int collect(struct db *d, const char *name, int64_t deadline_us, PGresult **ret, struct error *e)
+/* Reads until the statement's end; the last result with rows or the first error stays in *ret. */
+static int read_results(struct db *d, const char *name, int64_t deadline_us, PGresult **ret, struct error *e)
 {
-	PGresult *kept = NULL;
 	int r = flush(d, name, deadline_us, e);
 	while (r == 0) {
 		if (PQisBusy(d->pg)) {
@@ -107,15 +106,25 @@ static int collect(struct db *d, const char *name, int64_t deadline_us, PGresult
 		PGresult *res = PQgetResult(d->pg);
 		if (!res)
 			break;
-		if (kept && PQresultStatus(kept) == PGRES_FATAL_ERROR) {
+		if (*ret && PQresultStatus(*ret) == PGRES_FATAL_ERROR) {
 			PQclear(res);
 		} else {
-			PQclear(kept);
-			kept = res;
+			PQclear(*ret);
+			*ret = res;
 		}
 	}
-	if (r == 0 && !kept)
-		r = lost(d, name, e);
+	return r == 0 && !*ret ? lost(d, name, e) : r;
+}
+
+/* The end of everything that was sent. */
+static int collect(struct db *d, const char *name, int64_t deadline_us, PGresult **ret, struct error *e)
+{
+	PGresult *kept = NULL;
+	if (d->pool)
+		db_pool_ask(d->pool);
+	int r = read_results(d, name, deadline_us, &kept, e);
+	if (d->pool)
+		db_pool_hear(d->pool, r == 0);
 	if (r == 0) {
 		ExecStatusType status = PQresultStatus(kept);
 		if (status != PGRES_COMMAND_OK && status != PGRES_TUPLES_OK)

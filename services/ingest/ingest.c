@@ -320,8 +320,9 @@ int ingest_start(struct service *s, const void *config, void **ret_state, struct
 	if (r == 0)
 		r = open_own(g, e);
 	if (r == 0)
-		r = platform_start(s, &g->config->platform, PLATFORM_BUS | PLATFORM_OUTBOX | PLATFORM_REDIS,
-				   &g->platform, e);
+		r = platform_start(s, &g->config->platform,
+				   PLATFORM_BUS | PLATFORM_OUTBOX | PLATFORM_REDIS | PLATFORM_FAILS_FAST, &g->platform,
+				   e);
 	g->witness = (struct witness){.spool = g->spool, .peer_url = g->config->peer_url};
 	if (r == 0)
 		r = witness_pass_gate(&g->witness, g->platform, e);

@@ -495,6 +495,11 @@ void intake_wait_over(void *arg)
 {
 	struct intake *i = arg;
 	i->waiting = false;
+	/* while the database is silent the row could not be closed, nor a client that comes back get another segment */
+	if (i->lingering && !i->set->draining && intakes_lack_database(i->set)) {
+		loop_timer_set(i->wait_timer, MAX(i->set->o.linger_ms, RETRY_MS));
+		return;
+	}
 	if (i->lingering)
 		i->at_once = true;
 	i->lingering = false;

@@ -139,7 +139,11 @@ void intake_pause(struct intake *i)
 {
 	heard(i);
 	if (i->state == INTAKE_RECEIVING) {
-		i->want.end = true;
+		/* a segment that ends needs the database for the next one: without it the journal alone makes it
+		 * durable, and bytes may follow */
+		bool stays_open = i->set->o.host->journal && intakes_lack_database(i->set);
+		i->want.flush |= stays_open;
+		i->want.end |= !stays_open;
 		i->paused_us = i->heard_us;
 	}
 	intake_settle(i);

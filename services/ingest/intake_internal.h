@@ -119,6 +119,10 @@ void intake_drop_provisional(struct intake *i);
 void intake_end_by_limit(struct intake *i, const char *code);
 bool intake_is_too_long(const struct intake *i);
 
+/* PostgreSQL has answered nobody for a while (store/db.h): what can go on without it does, and who begins is refused.
+ */
+bool intakes_lack_database(const struct intakes *s);
+
 /* Timers. */
 void intakes_look_at_limits(void *intakes);
 void intakes_grace_over(void *intakes);

@@ -1,4 +1,4 @@
-/* Limits of the environment: longest take, longest silence. Part of intake_internal.h. */
+/* Limits of the environment: longest take, longest silence; of a database that is silent. Part of intake_internal.h. */
 #include "base/clock.h"
 #include "intake_internal.h"
 
@@ -29,8 +29,21 @@ static bool is_idle(const struct intake *i)
 	return i->max_idle_ms > 0 && !i->is_full && clock_monotonic_us() - i->heard_us > i->max_idle_ms * 1000;
 }
 
-static void look(struct intake *i)
+/* Nothing of it is here yet: the client has all, and tries again, here or elsewhere. */
+static void end_wait_for_database(struct intake *i)
 {
+	i->busy++;
+	intake_fail(i, "unavailable", "the service cannot take the recording now", true);
+	i->busy--;
+	intake_settle(i);
+}
+
+static void look(struct intake *i, bool lacks_database)
+{
+	if (i->state == INTAKE_OPENING && i->attached && lacks_database) {
+		end_wait_for_database(i);
+		return;
+	}
 	if (i->is_upload || !i->attached || (i->state != INTAKE_RECEIVING && i->state != INTAKE_STOPPED))
 		return;
 	i->busy++;
@@ -45,11 +58,12 @@ static void look(struct intake *i)
 void intakes_look_at_limits(void *intakes)
 {
 	struct intakes *s = intakes;
+	bool lacks_database = intakes_lack_database(s);
 	for (unsigned b = 0; b < INTAKE_BUCKETS; b++) {
 		struct intake *next;
 		for (struct intake *i = s->buckets[b]; i; i = next) {
 			next = i->next;
-			look(i);
+			look(i, lacks_database);
 		}
 	}
 	loop_timer_set(s->limits_timer, LOOK_MS);

@@ -89,6 +89,11 @@ size_t intakes_count(const struct intakes *s)
 	return s->count;
 }
 
+bool intakes_lack_database(const struct intakes *s)
+{
+	return db_pool_is_silent(s->o.host->db);
+}
+
 /* What each may leave unfinished has room in the journal. */
 static size_t count_max(const struct intakes *s)
 {
@@ -179,6 +184,8 @@ static int create(struct intakes *s, const struct intake_start *start, struct in
 {
 	if (s->draining)
 		return error_set(e, ERR_RETRY, "this node is stopping");
+	if (intakes_lack_database(s))
+		return error_set(e, ERR_RETRY, "the database does not answer");
 	if (s->count >= count_max(s))
 		return error_set(e, ERR_FULL, "the node is full");
 	struct intake *i = calloc(1, sizeof(*i));
@@ -247,7 +254,8 @@ int intake_attach(struct intakes *s, const struct intake_start *start, const str
 	i->provisional_from = i->received;
 	/* the offset that an upload by tus is told is durable */
 	i->want.end |= start->tus != INTAKE_NO_TUS && i->state == INTAKE_RECEIVING && i->received > i->acked;
-	i->want.verify |= !is_new && (i->state == INTAKE_RECEIVING || i->state == INTAKE_STOPPED);
+	i->want.verify |=
+	    !is_new && (i->state == INTAKE_RECEIVING || i->state == INTAKE_STOPPED) && !intakes_lack_database(s);
 	/* told at the end of the next turn, when what was received is flushed as well */
 	i->announce = i->state != INTAKE_OPENING;
 	*ret = i;

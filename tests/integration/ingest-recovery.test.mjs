@@ -18,6 +18,7 @@ import { PAYLOAD, Takes, ackTo, closeCode, errorOf } from "../lib/takes.mjs";
 const MIB = 1024 * 1024;
 const RESERVE = 64 * MIB;
 const OUTAGE_MS = 1500;
+const LINGER_MS = 500;
 
 describe("ingest when its disk or its servers fail", () => {
 	let stack;
@@ -28,7 +29,7 @@ describe("ingest when its disk or its servers fail", () => {
 	before(async () => {
 		stack = testStack("ingest-recovery");
 		faults = new Faults(path.join(stack.dir, "..", "ingest-recovery-faults"));
-		stack.overrides.ingest = { ...faults.environment, RUSHES_SPOOL_RESERVE: String(RESERVE), RUSHES_INGEST_LINGER: "500ms" };
+		stack.overrides.ingest = { ...faults.environment, RUSHES_SPOOL_RESERVE: String(RESERVE), RUSHES_INGEST_LINGER: `${LINGER_MS}ms` };
 		await stack.prepare();
 		await stack.startServices(["linkgen", "ingest"]);
 		account = await makeAccount(stack);
@@ -192,6 +193,61 @@ describe("ingest when its disk or its servers fail", () => {
 			connection.close();
 			await takes.holds(recording, bytes);
 			assert.equal((await takes.recording(recording)).recovered, false);
+		});
+
+		it("stand still: takes go on, who begins is refused within seconds, who ends is saved afterwards", { timeout: 180_000 }, async () => {
+			const bytes = randomBytes(60_000);
+			const tokens = await Promise.all([1, 2, 3, 4, 5].map(() => takes.token()));
+			const take = randomUUID();
+			const running = await takes.begin(tokens[0], take);
+			running.connection.sendBytes(0, bytes.subarray(0, 10_000));
+			await ackTo(running.connection, 10_000);
+			const ending = await takes.begin(tokens[1], randomUUID());
+			ending.connection.sendBytes(0, bytes);
+			const idle = takes.connect(tokens[2]);
+			await Promise.all([ackTo(ending.connection, bytes.length), idle.opened]);
+			const servers = ["postgres", "nats", "redis"];
+			for (const server of servers) stack.pause(server);
+			try {
+				// asked of a database that has been silent for no time yet
+				idle.send({ type: "start", take: randomUUID(), mime: "video/webm" });
+				ending.connection.send({ type: "stop", bytes: bytes.length });
+				ending.connection.send({ type: "send" });
+				const refused = await errorOf(idle, 15_000);
+				assert.deepEqual([refused.code, refused.retry], ["unavailable", true]);
+				// and now at once
+				const began = Date.now();
+				const late = takes.connect(tokens[3]);
+				await late.opened;
+				late.send({ type: "start", take: randomUUID(), mime: "video/webm" });
+				assert.equal((await errorOf(late, 15_000)).code, "unavailable");
+				assert.equal((await takes.post(bytes, { token: tokens[4] })).status, 503);
+				assert.ok(Date.now() - began < 3000, `refused after ${Date.now() - began} ms`);
+				// a take that runs needs no database, not to be paused nor to come back
+				running.connection.sendBytes(10_000, bytes.subarray(10_000, 20_000));
+				running.connection.send({ type: "pause" });
+				await ackTo(running.connection, 20_000);
+				running.connection.cut();
+				// for longer than a segment lingers without a connection
+				await delay(2 * LINGER_MS);
+				const back = await takes.begin(tokens[0], take);
+				assert.equal(back.ready.offset, 20_000);
+				back.connection.sendBytes(20_000, bytes.subarray(20_000));
+				await ackTo(back.connection, bytes.length);
+				running.connection = back.connection;
+			} finally {
+				for (const server of servers) stack.resume(server);
+			}
+			await ending.connection.nextOf("saved", 60_000);
+			running.connection.send({ type: "stop", bytes: bytes.length });
+			running.connection.send({ type: "send" });
+			await running.connection.nextOf("saved", 60_000);
+			await takes.holds(running.ready.recording, bytes);
+			assert.equal((await takes.segments(running.ready.recording)).length, 1);
+			await takes.holds(ending.ready.recording, bytes);
+			await waitFor("it is ready", async () => (await ready()) === 200);
+			const sent = await sendRecording({ url: stack.ingestUrl, ca: stack.ca, token: tokens[2], bytes });
+			await takes.holds(sent.recording, bytes);
 		});
 
 		it("die in the middle, and the client with them: what was acknowledged is saved as recovered", { timeout: 120_000 }, async () => {

@@ -4,6 +4,7 @@
 #include "store/db.h"
 #include "store/migrate.h"
 
+#include <arpa/inet.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <string.h>
@@ -243,6 +244,86 @@ static void an_unreachable_server_is_named(void **state _unused_)
 	assert_in_range(stats.connect_failures, 2, 4);
 }
 
+/* A server that stands still: the kernel takes connections for it, nobody answers. */
+static int listen_silently(char *ret_conninfo, size_t n)
+{
+	struct sockaddr_in to = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+	socklen_t size = sizeof(to);
+	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	assert_true(fd >= 0);
+	assert_int_equal(bind(fd, (struct sockaddr *)&to, size), 0);
+	assert_int_equal(listen(fd, 64), 0);
+	assert_int_equal(getsockname(fd, (struct sockaddr *)&to, &size), 0);
+	(void)snprintf(ret_conninfo, n, "host=localhost hostaddr=127.0.0.1 port=%d dbname=x", ntohs(to.sin_port));
+	return fd;
+}
+
+static void *acquire_in_vain(void *arg)
+{
+	struct error e = {0};
+	struct db *d = NULL;
+	assert_int_equal(db_acquire(arg, &d, &e), ERR_RETRY);
+	return NULL;
+}
+
+static void a_silent_server_is_not_waited_for(void **state _unused_)
+{
+	char conninfo[128];
+	_cleanup_(closep) int fd = listen_silently(conninfo, sizeof(conninfo));
+	_cleanup_(db_pool_freep) struct db_pool *p = open_pool((struct db_pool_options){
+	    .conninfo = conninfo, .acquire_ms = 60000, .connect_ms = 2000, .silent_ms = 300, .fails_fast = true});
+	struct error e = {0};
+	struct db *d = NULL;
+	pthread_t prober;
+	assert_false(db_pool_is_silent(p));
+	assert_int_equal(thread_start(&prober, "prober", acquire_in_vain, p, &e), 0);
+	for (int i = 0; i < 1000 && !db_pool_is_silent(p); i++)
+		(void)usleep(10000);
+	assert_true(db_pool_is_silent(p));
+	/* one tries to connect; whoever comes meanwhile is told at once */
+	int64_t begin = clock_monotonic_us();
+	assert_int_equal(db_acquire(p, &d, &e), ERR_RETRY);
+	assert_in_range(clock_monotonic_us() - begin, 0, 1000000);
+	assert_non_null(strstr(e.text, "answered nobody"));
+	assert_int_equal(pthread_join(prober, NULL), 0);
+	/* when nobody asks any more it is not known */
+	for (int i = 0; i < 1000 && db_pool_is_silent(p); i++)
+		(void)usleep(10000);
+	assert_false(db_pool_is_silent(p));
+}
+
+static void *sleep_in_it(void *arg)
+{
+	static const struct db_statement sleep2 = {"sleep2", "SELECT pg_sleep(1.2)", 0};
+	struct error e = {0};
+	assert_int_equal(db_run(arg, &sleep2, NULL, NULL, &e), 0);
+	return NULL;
+}
+
+static void a_slow_statement_is_no_silence(void **state _unused_)
+{
+	_cleanup_(db_pool_freep) struct db_pool *p =
+	    open_pool((struct db_pool_options){.silent_ms = 500, .fails_fast = true});
+	struct error e = {0};
+	pthread_t sleeper;
+	assert_int_equal(thread_start(&sleeper, "sleeper", sleep_in_it, p, &e), 0);
+	bool was_silent = false;
+	for (int i = 0; i < 10; i++) {
+		assert_int_equal(db_run(p, &count, NULL, NULL, &e), 0);
+		was_silent |= db_pool_is_silent(p);
+		(void)usleep(100000);
+	}
+	assert_false(was_silent);
+	/* alone it looks like one, until a new connection is answered */
+	assert_int_equal(pthread_join(sleeper, NULL), 0);
+	assert_int_equal(thread_start(&sleeper, "sleeper", sleep_in_it, p, &e), 0);
+	for (int i = 0; i < 1000 && !db_pool_is_silent(p); i++)
+		(void)usleep(10000);
+	assert_int_equal(db_run(p, &count, NULL, NULL, &e), 0);
+	assert_false(db_pool_is_silent(p));
+	assert_int_equal(pthread_join(sleeper, NULL), 0);
+}
+
 static void renewed_connections_are_new(void **state _unused_)
 {
 	_cleanup_(db_pool_freep) struct db_pool *p = open_pool((struct db_pool_options){.connections = 1});
@@ -383,6 +464,8 @@ int main(void)
 	    cmocka_unit_test(an_exhausted_pool_says_so_in_time),
 	    cmocka_unit_test(a_waiter_gets_what_comes_back),
 	    cmocka_unit_test(an_unreachable_server_is_named),
+	    cmocka_unit_test(a_silent_server_is_not_waited_for),
+	    cmocka_unit_test(a_slow_statement_is_no_silence),
 	    cmocka_unit_test(renewed_connections_are_new),
 	    cmocka_unit_test(services_see_their_functions_only),
 	    cmocka_unit_test(migrations_are_applied_once_and_never_change),
