@@ -14,6 +14,8 @@ export const HASH = "ca978112ca1bbdcafac231b39a23dc4da786eff8147c4e72b9807785afe
 export const START = "2026-03-01T10:00:00Z";
 
 const dir = fs.mkdtempSync(path.join(os.tmpdir(), "rushes-schema-"));
+// the logs of what failed stay
+process.on("exit", (status) => status === 0 && fs.rmSync(dir, { recursive: true, force: true }));
 export const stack = new Stack({ dir, durable: false });
 /** The account and our target that startDatabase makes. */
 export const world = {};
