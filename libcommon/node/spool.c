@@ -22,6 +22,7 @@
 #define COPIES_NAME	 "copies"
 #define JOURNAL_NAME	 "journal"
 #define SUFFIX		 ".sealed"
+#define AGAIN_SUFFIX	 ".again"
 #define SUPERBLOCK_BYTES 4096
 /* copies/<xx>: one folder per value of the copy UUID's last byte, so that none grows too large to list */
 #define FOLDERS 256
@@ -319,6 +320,41 @@ int spool_create(struct spool *s, const struct uuid *copy, int *ret_fd, struct e
 				       location);
 	*ret_fd = fd;
 	return 0;
+}
+
+static void again_of(const struct uuid *copy, char ret[SPOOL_LOCATION_BYTES])
+{
+	char text[UUID_TEXT_BYTES];
+	uuid_format(copy, text);
+	(void)snprintf(ret, SPOOL_LOCATION_BYTES, COPIES_NAME "/%02x/%s" AGAIN_SUFFIX, copy->b[UUID_BYTES - 1], text);
+}
+
+int spool_create_again(struct spool *s, const struct uuid *copy, int *ret_fd, struct error *e)
+{
+	char location[SPOOL_LOCATION_BYTES];
+	again_of(copy, location);
+	int fd = openat(s->dir_fd, location, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600);
+	if (fd < 0)
+		return error_set_errno(e, ERR_RETRY, errno, "cannot create %s", location);
+	*ret_fd = fd;
+	return 0;
+}
+
+int spool_replace(struct spool *s, const struct uuid *copy, struct error *e)
+{
+	char from[SPOOL_LOCATION_BYTES], to[SPOOL_LOCATION_BYTES];
+	again_of(copy, from);
+	spool_location(copy, to);
+	if (renameat(s->dir_fd, from, s->dir_fd, to) < 0)
+		return error_set_errno(e, ERR_RETRY, errno, "cannot replace %s", to);
+	return spool_sync(s, copy, e);
+}
+
+void spool_drop_again(struct spool *s, const struct uuid *copy)
+{
+	char location[SPOOL_LOCATION_BYTES];
+	again_of(copy, location);
+	(void)unlinkat(s->dir_fd, location, 0);
 }
 
 int spool_sync(struct spool *s, const struct uuid *copy, struct error *e)

@@ -55,6 +55,13 @@ int spool_open_journal(struct spool *s, int *ret_fd, struct error *e) _must_chec
  * ERR_CONFLICT when it is there already, ERR_FULL when the disk is. */
 int spool_create(struct spool *s, const struct uuid *copy, int *ret_fd, struct error *e) _must_check_;
 
+/* A second, empty file for a copy whose own cannot be written any more, open for reading and writing, also in a spool
+ * that is read-only; the caller closes it. What a crash leaves of it is no copy's file. */
+int spool_create_again(struct spool *s, const struct uuid *copy, int *ret_fd, struct error *e) _must_check_;
+/* Lets that one, which the caller has flushed, take the place of the copy's file, durably; or drops it. */
+int spool_replace(struct spool *s, const struct uuid *copy, struct error *e) _must_check_;
+void spool_drop_again(struct spool *s, const struct uuid *copy);
+
 /* Makes the file's entry in its folder durable; the file's own bytes are the caller's to flush. */
 int spool_sync(struct spool *s, const struct uuid *copy, struct error *e) _must_check_;
 

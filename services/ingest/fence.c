@@ -202,7 +202,7 @@ static void work(void *arg)
 		p->result = error_set(&p->error, ERR_RETRY, "the recording is being closed here");
 		return;
 	}
-	p->result = segment_salvage(p->fences->o.host, &p->recording, number, &copy, &found, &p->error);
+	p->result = segment_salvage(p->fences->o.host, &p->recording, number, &copy, false, &found, &p->error);
 	if (p->result == 0)
 		p->result = check(p, &number, &copy);
 }

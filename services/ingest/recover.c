@@ -92,7 +92,7 @@ static int close_segment(const struct recover_options *o, const struct recover_c
 			 struct error *e)
 {
 	struct salvage found;
-	int r = segment_salvage(o->host, &c->recording, c->number, &c->copy, &found, e);
+	int r = segment_salvage(o->host, &c->recording, c->number, &c->copy, false, &found, e);
 	if (r < 0)
 		return r;
 	if (found.is_lost)

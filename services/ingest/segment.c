@@ -64,7 +64,7 @@ static int find_place(struct segment *s, int64_t epoch, int64_t acked, struct er
 	int r = segment_row_prepare(s->host->db, &s->ids, epoch, acked, &p, e);
 	while (r == 0 && p.open_number >= 0) {
 		struct salvage found;
-		r = segment_salvage(s->host, &s->ids.recording, p.open_number, &p.open_copy, &found, e);
+		r = segment_salvage(s->host, &s->ids.recording, p.open_number, &p.open_copy, false, &found, e);
 		if (r == 0)
 			r = segment_row_prepare(s->host->db, &s->ids, p.epoch, acked, &p, e);
 	}
@@ -270,7 +270,7 @@ int segment_salvage_broken(struct segment *s, struct error *e)
 	if (s->stream)
 		return error_set(e, ERR_RETRY, "the segment has bytes in the journal");
 	struct salvage found;
-	int r = segment_salvage(h, &s->ids.recording, s->number, &s->copy, &found, e);
+	int r = segment_salvage(h, &s->ids.recording, s->number, &s->copy, !s->is_full, &found, e);
 	if (r < 0)
 		return r;
 	s->next = s->start + found.bytes;

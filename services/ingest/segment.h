@@ -128,8 +128,10 @@ struct salvage {
 int segment_fill(struct segment_host *h, const struct uuid *recording, int64_t number, const struct uuid *copy,
 		 int *ret_fd, struct error *e) _must_check_;
 
-/* Completes the file, with what the journal keeps of it, and closes the row. Doing it again is no error. */
+/* Completes the file, with what the journal keeps of it, and closes the row. Doing it again is no error. `has_failed`:
+ * a write or flush of the file did, so that nothing more is written to it: what it and the journal have goes into a new
+ * one, which takes its place. The same where completing it fails. */
 int segment_salvage(struct segment_host *h, const struct uuid *recording, int64_t number, const struct uuid *copy,
-		    struct salvage *ret, struct error *e) _must_check_;
+		    bool has_failed, struct salvage *ret, struct error *e) _must_check_;
 
 #endif

@@ -10,6 +10,8 @@ import { setTimeout as delay } from "node:timers/promises";
 import { makeAccount } from "../../scripts/lib/journey.mjs";
 import { waitFor } from "../../scripts/lib/process.mjs";
 import { sendRecording } from "../../scripts/lib/stream-client.mjs";
+import { judgeTakes } from "../chaos/judge.mjs";
+import { bytesOf } from "../chaos/random.mjs";
 import { Faults } from "../lib/faults.mjs";
 import { advanceTime, testStack } from "../lib/harness.mjs";
 import { claimsOf } from "../lib/tokens.mjs";
@@ -27,7 +29,7 @@ describe("ingest when its disk or its servers fail", () => {
 	let faults;
 
 	before(async () => {
-		stack = testStack("ingest-recovery");
+		stack = testStack("ingest-recovery", { instances: ["ingest-2"] });
 		faults = new Faults(path.join(stack.dir, "..", "ingest-recovery-faults"));
 		stack.overrides.ingest = { ...faults.environment, RUSHES_SPOOL_RESERVE: String(RESERVE), RUSHES_INGEST_LINGER: `${LINGER_MS}ms` };
 		await stack.prepare();
@@ -145,6 +147,51 @@ describe("ingest when its disk or its servers fail", () => {
 				}
 				await closed(opened.recording);
 				await goOnWith(token, take, bytes, acked);
+				assert.equal(await ready(), 200);
+			});
+		}
+	});
+
+	describe("a file that cannot be written any more", () => {
+		before(() => stack.startService("ingest-2"));
+		after(async () => {
+			await stack.kill("ingest-2");
+			faults.heal();
+		});
+
+		// a stream whose bytes come together, which flushes its own file, and one that waits for the journal
+		for (const [call, piece] of [["write", 20_000], ["sync", 500_000]]) {
+			it(`is made anew by its node, and the take goes on at another: ${call}`, { timeout: 90_000 }, async () => {
+				const [seed, n, length] = [1, piece, 6 * piece];
+				const bytes = bytesOf(seed, n, length);
+				const [token, take] = [await takes.token(), randomUUID()];
+				const { connection, ready: opened } = await takes.begin(token, take);
+				connection.sendBytes(0, bytes.subarray(0, piece));
+				let acked = await ackTo(connection, piece);
+				const [{ copy }] = await takes.segments(opened.recording);
+				faults.at(`${call} ${copy}.sealed 1 EIO`);
+				connection.socket.on("message", (data, isBinary) => {
+					const message = isBinary ? {} : JSON.parse(data);
+					if (message.type === "ack") acked = Math.max(acked, message.offset);
+				});
+				const failed = errorOf(connection);
+				for (let at = piece; at < length; at += piece) {
+					connection.sendBytes(at, bytes.subarray(at, at + piece));
+					await delay(5);
+				}
+				assert.deepEqual([(await failed).code, (await failed).retry], ["storage-failed", true]);
+				await closed(opened.recording);
+				const [segment] = await takes.segments(opened.recording);
+				assert.ok(Number(segment.bytes) >= acked, `${acked} were acknowledged, ${segment.bytes} are there`);
+				const sent = await sendRecording({ url: stack.ingestUrlOf("ingest-2"), ca: stack.ca, token, id: take, bytes });
+				assert.ok(sent.resumed[0] >= acked, `${acked} were acknowledged, it went on at ${sent.resumed[0]}`);
+				const { lost, mismatched, problems } = await judgeTakes(stack, { nodes: ["ingest", "ingest-2"], seed, progress: () => {},
+					takes: [{ n, way: "stream", length, acked: length, recording: sent.recording }] });
+				assert.deepEqual([lost, mismatched, problems], [0, 0, []]);
+				assert.ok(stack.log("ingest").some(({ copy: of, message }) => of === copy && /made anew/.test(message)));
+				faults.heal();
+				await stack.kill("ingest");
+				await stack.restart("ingest");
 				assert.equal(await ready(), 200);
 			});
 		}

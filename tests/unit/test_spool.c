@@ -76,8 +76,68 @@ static void test_beats(void **state _unused_)
 	assert_int_equal(nftw(path, remove_entry, 16, FTW_DEPTH | FTW_PHYS), 0);
 }
 
+struct seen {
+	unsigned copies, others;
+};
+
+static int see(void *arg, const char *name _unused_, const struct uuid *copy, struct error *e _unused_)
+{
+	struct seen *s = arg;
+	s->copies += copy != NULL;
+	s->others += copy == NULL;
+	return 0;
+}
+
+static struct seen walk(struct spool *s)
+{
+	struct seen seen = {0};
+	assert_int_equal(spool_walk(s, see, &seen, NULL), 0);
+	return seen;
+}
+
+static void put_and_close(int fd, const char *text)
+{
+	assert_int_equal(write(fd, text, strlen(text)), strlen(text));
+	(void)close(fd);
+}
+
+/* A copy's file is replaced as a whole, also where nothing new is written; a file that was not finished is no copy's.
+ */
+static void test_replaced_copy(void **state _unused_)
+{
+	char path[] = "/tmp/rushes-test-spool-XXXXXX", text[16] = "";
+	struct uuid copy = uuid_v7(), other = uuid_v7();
+	int fd = -1;
+	assert_non_null(mkdtemp(path));
+	struct spool *s = open_at(path);
+	assert_int_equal(spool_create(s, &copy, &fd, NULL), 0);
+	put_and_close(fd, "old");
+	spool_set_read_only(s);
+	assert_int_equal(spool_create(s, &other, &fd, NULL), ERR_FULL);
+	assert_int_equal(spool_create_again(s, &copy, &fd, NULL), 0);
+	put_and_close(fd, "tried before");
+	struct seen seen = walk(s);
+	assert_int_equal(seen.copies, 1);
+	assert_int_equal(seen.others, 1);
+	assert_int_equal(spool_create_again(s, &copy, &fd, NULL), 0);
+	put_and_close(fd, "new");
+	assert_int_equal(spool_replace(s, &copy, NULL), 0);
+	assert_int_equal(spool_open_copy(s, &copy, O_RDONLY, &fd, NULL), 0);
+	assert_int_equal(read(fd, text, sizeof(text)), 3);
+	assert_string_equal(text, "new");
+	(void)close(fd);
+	assert_int_equal(spool_create_again(s, &copy, &fd, NULL), 0);
+	(void)close(fd);
+	spool_drop_again(s, &copy);
+	seen = walk(s);
+	assert_int_equal(seen.copies, 1);
+	assert_int_equal(seen.others, 0);
+	spool_free(s);
+	assert_int_equal(nftw(path, remove_entry, 16, FTW_DEPTH | FTW_PHYS), 0);
+}
+
 int main(void)
 {
-	const struct CMUnitTest tests[] = {cmocka_unit_test(test_beats)};
+	const struct CMUnitTest tests[] = {cmocka_unit_test(test_beats), cmocka_unit_test(test_replaced_copy)};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
