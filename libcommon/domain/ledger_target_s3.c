@@ -1,7 +1,6 @@
 #include "domain/ledger_target_backend.h"
 
-#include "base/json.h"
-#include "net/s3.h"
+#include "net/s3_secret.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -11,20 +10,13 @@
 #include <sys/stat.h>
 
 #define CREDENTIAL_BYTES_MAX 8192
-#define FIELD_BYTES	     2048
 #define PREFIX_BYTES	     900
 /* What a name may be at most; numbers of batches are searched below it. */
 #define BATCH_MAX ((uint64_t)999999999999)
 
-/* In locked memory. */
-struct secret {
-	char text[CREDENTIAL_BYTES_MAX];
-	char access_key[FIELD_BYTES], secret_key[FIELD_BYTES], session_token[FIELD_BYTES];
-};
-
 struct s3_target {
 	struct ledger_target target; /* first */
-	struct secret *secret;
+	struct s3_secret *secret;
 	struct s3_client *client;
 	char prefix[PREFIX_BYTES]; /* ends with '/', or is empty */
 };
@@ -157,31 +149,8 @@ static void s3_target_free(struct ledger_target *target)
 {
 	struct s3_target *t = s3_of(target);
 	s3_client_free(t->client);
-	sodium_free(t->secret);
+	s3_secret_free(t->secret);
 	free(t);
-}
-
-static int copy_field(json_t *object, const char *name, bool needed, char ret[FIELD_BYTES], struct error *e)
-{
-	const char *text = json_string_value(json_object_get(object, name));
-	if (!text && !needed)
-		return 0;
-	if (!text || !text[0] || strlen(text) >= FIELD_BYTES)
-		return error_set(e, ERR_RETRY, "the ledger target's credential file has no usable %s", name);
-	memcpy(ret, text, strlen(text) + 1);
-	return 0;
-}
-
-static void secret_decref(json_t **object)
-{
-	const char *name = NULL;
-	json_t *value = NULL;
-	json_object_foreach (*object, name, value) {
-		const char *text = json_string_value(value);
-		if (text)
-			sodium_memzero((void *)(uintptr_t)text, strlen(text));
-	}
-	json_decref(*object);
 }
 
 static int read_file(const char *path, char ret[CREDENTIAL_BYTES_MAX], size_t *ret_n, struct error *e)
@@ -207,27 +176,18 @@ static int read_file(const char *path, char ret[CREDENTIAL_BYTES_MAX], size_t *r
 
 static int read_credential(struct s3_target *t, const char *path, struct error *e)
 {
-	_cleanup_(secret_decref) json_t *object = NULL;
-	struct error unquoted = {0};
 	size_t n = 0;
+	struct error why = {0};
 	if (!path || !path[0])
 		return error_set(e, ERR_REJECT, "a ledger target of kind s3 needs a credential file");
-	t->secret = sodium_init() < 0 ? NULL : sodium_malloc(sizeof(*t->secret));
-	if (!t->secret)
+	char *text = sodium_init() < 0 ? NULL : sodium_malloc(CREDENTIAL_BYTES_MAX);
+	if (!text)
 		return error_nomem(e);
-	sodium_memzero(t->secret, sizeof(*t->secret));
-	int r = read_file(path, t->secret->text, &n, e);
-	if (r < 0)
-		return r;
-	if (json_parse(t->secret->text, n, &object, &unquoted) < 0)
-		return error_set(e, ERR_RETRY,
-				 "the ledger target's credential file %s is not {\"access_key\", \"secret_key\"}",
-				 path);
-	sodium_memzero(t->secret->text, sizeof(t->secret->text));
-	r = copy_field(object, "access_key", true, t->secret->access_key, e);
-	if (r == 0)
-		r = copy_field(object, "secret_key", true, t->secret->secret_key, e);
-	return r < 0 ? r : copy_field(object, "session_token", false, t->secret->session_token, e);
+	int r = read_file(path, text, &n, e);
+	if (r == 0 && s3_secret_parse(text, n, &t->secret, &why) < 0)
+		r = error_set(e, ERR_RETRY, "the ledger target's credential file %s %s", path, why.text);
+	sodium_free(text);
+	return r;
 }
 
 /* Cuts "https://host[:port]/bucket[/prefix]" into its three. */
@@ -267,8 +227,7 @@ int ledger_target_s3_open(const struct ledger_target_config *c, const char *url,
 		r = read_credential(t, c->credential_file, e);
 	if (r < 0)
 		return r;
-	const struct s3_credentials credentials = {t->secret->access_key, t->secret->secret_key,
-						   t->secret->session_token[0] ? t->secret->session_token : NULL};
+	const struct s3_credentials credentials = s3_secret_credentials(t->secret);
 	const struct s3_config config = {.endpoint = endpoint,
 					 .region = c->region,
 					 .bucket = bucket,

@@ -1,9 +1,9 @@
 #include "net/address.h"
 
+#include "base/bytes.h"
 #include "base/macros.h"
 
 #include <arpa/inet.h>
-#include <endian.h>
 #include <netinet/in.h>
 #include <stdbool.h>
 #include <string.h>
@@ -121,11 +121,7 @@ uint64_t address_network(const struct sockaddr *address)
 	struct sockaddr_in6 in6;
 	memcpy(&in6, address, sizeof in6);
 	if (IN6_IS_ADDR_V4MAPPED(&in6.sin6_addr)) {
-		uint32_t inner = 0;
-		memcpy(&inner, in6.sin6_addr.s6_addr + 12, sizeof inner);
-		return NETWORK_OF_IPV4 | ntohl(inner);
+		return NETWORK_OF_IPV4 | bytes_get32(in6.sin6_addr.s6_addr + 12);
 	}
-	uint64_t network = 0;
-	memcpy(&network, in6.sin6_addr.s6_addr, sizeof network);
-	return be64toh(network);
+	return bytes_get64(in6.sin6_addr.s6_addr);
 }

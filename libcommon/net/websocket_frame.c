@@ -1,6 +1,7 @@
 #include "net/websocket_frame.h"
 
-#include <endian.h>
+#include "base/bytes.h"
+
 #include <string.h>
 
 enum { CODE_PROTOCOL_ERROR = 1002, CODE_TOO_BIG = 1009 };
@@ -97,14 +98,12 @@ static int begin_frame(struct websocket_parser *p)
 	uint64_t length = p->head[1] & 0x7f;
 	const unsigned char *key = p->head + 2;
 	if (length == 126) {
-		length = (uint64_t)p->head[2] << 8 | p->head[3];
+		length = bytes_get16(p->head + 2);
 		key += 2;
 		if (length < 126)
 			return CODE_PROTOCOL_ERROR;
 	} else if (length == 127) {
-		uint64_t wide;
-		memcpy(&wide, p->head + 2, 8);
-		length = be64toh(wide);
+		length = bytes_get64(p->head + 2);
 		key += 8;
 		if (length <= UINT16_MAX || length >> 63)
 			return CODE_PROTOCOL_ERROR;
@@ -179,13 +178,11 @@ size_t websocket_frame_head(enum websocket_opcode opcode, uint64_t length,
 	}
 	if (length <= UINT16_MAX) {
 		ret[1] = 126;
-		ret[2] = (unsigned char)(length >> 8);
-		ret[3] = (unsigned char)length;
+		bytes_put16(ret + 2, (uint16_t)length);
 		return 4;
 	}
 	ret[1] = 127;
-	uint64_t wide = htobe64(length);
-	memcpy(ret + 2, &wide, 8);
+	bytes_put64(ret + 2, length);
 	return 10;
 }
 

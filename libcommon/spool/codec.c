@@ -1,12 +1,12 @@
 #include "spool/codec.h"
 
+#include "base/bytes.h"
 #include "crypto/aead.h"
 #include "crypto/digest.h"
 #include "crypto/hmac.h"
 #include "crypto/random.h"
 
 #include <assert.h>
-#include <endian.h>
 #include <errno.h>
 #include <sodium.h>
 #include <string.h>
@@ -38,10 +38,8 @@ static int derive(const struct sealed_header *h, const uint8_t key[SEALED_KEY_BY
 	p += sizeof(SUBKEY_LABEL) - 1;
 	memcpy(p, h->recording.b, UUID_BYTES);
 	p += UUID_BYTES;
-	uint16_t kind = htobe16((uint16_t)h->kind);
-	uint32_t segment = htobe32(h->segment);
-	memcpy(p, &kind, sizeof(kind));
-	memcpy(p + sizeof(kind), &segment, sizeof(segment));
+	bytes_put16(p, (uint16_t)h->kind);
+	bytes_put32(p + sizeof(uint16_t), h->segment);
 	return hkdf_sha256(key, SEALED_KEY_BYTES, h->salt, SEALED_SALT_BYTES, info, sizeof(info), ret, AEAD_KEY_BYTES,
 			   e);
 }
@@ -78,10 +76,8 @@ void sealed_codec_free(struct sealed_codec *c)
 
 static void set_ad(struct sealed_codec *c, uint64_t number, size_t n)
 {
-	uint64_t number_be = htobe64(number);
-	uint32_t n_be = htobe32((uint32_t)n);
-	memcpy(c->ad + AD_NUMBER, &number_be, sizeof(number_be));
-	memcpy(c->ad + AD_LENGTH, &n_be, sizeof(n_be));
+	bytes_put64(c->ad + AD_NUMBER, number);
+	bytes_put32(c->ad + AD_LENGTH, (uint32_t)n);
 	c->ad[AD_FINAL] = n < SEALED_SLOT_PAYLOAD;
 }
 
@@ -116,11 +112,9 @@ int sealed_codec_open(struct sealed_codec *c, uint64_t number, const uint8_t *da
 		(void)error_wrap(e, "slot %llu", (unsigned long long)number);
 		return r;
 	}
-	uint32_t stored;
-	memcpy(&stored, ret, sizeof(stored));
 	uint32_t crc = crc32_update(0, ret + SEALED_SLOT_PREFIX, plain);
 	/* authentic, yet wrong: memory failed between checksum and sealing */
-	if (be32toh(stored) != crc)
+	if (bytes_get32(ret) != crc)
 		return error_set(e, ERR_CORRUPT, "slot %llu: the plaintext fails its CRC-32",
 				 (unsigned long long)number);
 	if (ret_crc)

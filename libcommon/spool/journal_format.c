@@ -1,11 +1,11 @@
 #include "spool/journal_format.h"
 
+#include "base/bytes.h"
 #include "crypto/digest.h"
 #include "crypto/hmac.h"
 #include "crypto/random.h"
 
 #include <assert.h>
-#include <endian.h>
 #include <sodium.h>
 #include <string.h>
 
@@ -46,53 +46,27 @@ _Static_assert(NONCE_AT + AEAD_NONCE_BYTES == JOURNAL_RECORD_HEAD_BYTES, "a reco
 
 enum record_kind { RECORD_VOID = 0, RECORD_BYTES = 1 };
 
-static void put32(uint8_t *at, uint32_t value)
-{
-	value = htobe32(value);
-	memcpy(at, &value, sizeof(value));
-}
-
-static void put64(uint8_t *at, uint64_t value)
-{
-	value = htobe64(value);
-	memcpy(at, &value, sizeof(value));
-}
-
-static uint32_t get32(const uint8_t *at)
-{
-	uint32_t value;
-	memcpy(&value, at, sizeof(value));
-	return be32toh(value);
-}
-
-static uint64_t get64(const uint8_t *at)
-{
-	uint64_t value;
-	memcpy(&value, at, sizeof(value));
-	return be64toh(value);
-}
-
 void journal_header_encode(const struct journal_header *h, uint8_t ret[JOURNAL_HEADER_BYTES])
 {
 	memset(ret, 0, JOURNAL_HEADER_BYTES);
 	memcpy(ret, HEADER_MAGIC, MAGIC_BYTES);
-	put32(ret + AT_VERSION, FORMAT_VERSION);
-	put32(ret + AT_NUMBER, h->number);
-	put64(ret + AT_BYTES, h->bytes);
+	bytes_put32(ret + AT_VERSION, FORMAT_VERSION);
+	bytes_put32(ret + AT_NUMBER, h->number);
+	bytes_put64(ret + AT_BYTES, h->bytes);
 	memcpy(ret + AT_NODE, h->node.b, UUID_BYTES);
 	memcpy(ret + AT_SALT, h->salt, JOURNAL_SALT_BYTES);
-	put32(ret + AT_CRC, crc32_update(0, ret, AT_CRC));
+	bytes_put32(ret + AT_CRC, crc32_update(0, ret, AT_CRC));
 }
 
 int journal_header_decode(const uint8_t data[JOURNAL_HEADER_BYTES], struct journal_header *ret, struct error *e)
 {
 	if (memcmp(data, HEADER_MAGIC, MAGIC_BYTES) != 0)
 		return error_set(e, ERR_CORRUPT, "no file of a journal");
-	if (get32(data + AT_VERSION) != FORMAT_VERSION)
-		return error_set(e, ERR_CORRUPT, "a journal of version %u", get32(data + AT_VERSION));
-	if (get32(data + AT_CRC) != crc32_update(0, data, AT_CRC))
+	if (bytes_get32(data + AT_VERSION) != FORMAT_VERSION)
+		return error_set(e, ERR_CORRUPT, "a journal of version %u", bytes_get32(data + AT_VERSION));
+	if (bytes_get32(data + AT_CRC) != crc32_update(0, data, AT_CRC))
 		return error_set(e, ERR_CORRUPT, "the header of a journal fails its CRC-32");
-	struct journal_header h = {.number = get32(data + AT_NUMBER), .bytes = get64(data + AT_BYTES)};
+	struct journal_header h = {.number = bytes_get32(data + AT_NUMBER), .bytes = bytes_get64(data + AT_BYTES)};
 	if (h.number >= JOURNAL_FILES || h.bytes <= JOURNAL_HEADER_BYTES || h.bytes % JOURNAL_BLOCK_BYTES != 0)
 		return error_set(e, ERR_CORRUPT, "the header of a journal makes no sense");
 	memcpy(h.node.b, data + AT_NODE, UUID_BYTES);
@@ -122,12 +96,12 @@ void journal_batch_encode(const struct journal_batch_head *h, uint8_t *batch)
 	memset(batch, 0, JOURNAL_BATCH_HEAD_BYTES);
 	memcpy(batch, BATCH_MAGIC, MAGIC_BYTES);
 	memcpy(batch + BATCH_AT_NODE, h->node.b, UUID_BYTES);
-	put64(batch + BATCH_AT_GENERATION, h->generation);
-	put64(batch + BATCH_AT_SEQUENCE, h->sequence);
-	put32(batch + BATCH_AT_BYTES, h->bytes);
-	put32(batch + BATCH_AT_USED, h->used);
-	put32(batch + BATCH_AT_RECORDS, h->records);
-	put32(batch + BATCH_AT_CRC, batch_crc(batch, h->used));
+	bytes_put64(batch + BATCH_AT_GENERATION, h->generation);
+	bytes_put64(batch + BATCH_AT_SEQUENCE, h->sequence);
+	bytes_put32(batch + BATCH_AT_BYTES, h->bytes);
+	bytes_put32(batch + BATCH_AT_USED, h->used);
+	bytes_put32(batch + BATCH_AT_RECORDS, h->records);
+	bytes_put32(batch + BATCH_AT_CRC, batch_crc(batch, h->used));
 	size_t end = JOURNAL_BATCH_HEAD_BYTES + h->used;
 	memset(batch + end, 0, h->bytes - end);
 }
@@ -138,11 +112,11 @@ int journal_batch_head_decode(const uint8_t data[JOURNAL_BATCH_HEAD_BYTES], cons
 	if (memcmp(data, BATCH_MAGIC, MAGIC_BYTES) != 0 || memcmp(data + BATCH_AT_NODE, node->b, UUID_BYTES) != 0)
 		return error_set(e, ERR_CORRUPT, "no batch of this node");
 	struct journal_batch_head h = {.node = *node,
-				       .generation = get64(data + BATCH_AT_GENERATION),
-				       .sequence = get64(data + BATCH_AT_SEQUENCE),
-				       .bytes = get32(data + BATCH_AT_BYTES),
-				       .used = get32(data + BATCH_AT_USED),
-				       .records = get32(data + BATCH_AT_RECORDS)};
+				       .generation = bytes_get64(data + BATCH_AT_GENERATION),
+				       .sequence = bytes_get64(data + BATCH_AT_SEQUENCE),
+				       .bytes = bytes_get32(data + BATCH_AT_BYTES),
+				       .used = bytes_get32(data + BATCH_AT_USED),
+				       .records = bytes_get32(data + BATCH_AT_RECORDS)};
 	if (h.used > UINT32_MAX - 2 * JOURNAL_BLOCK_BYTES || h.bytes != journal_batch_bytes(h.used) ||
 	    h.generation == 0 || h.sequence == 0)
 		return error_set(e, ERR_CORRUPT, "the head of a batch makes no sense");
@@ -153,7 +127,7 @@ int journal_batch_head_decode(const uint8_t data[JOURNAL_BATCH_HEAD_BYTES], cons
 bool journal_batch_is_whole(const struct journal_batch_head *h, const uint8_t *data, size_t n)
 {
 	return n >= JOURNAL_BATCH_HEAD_BYTES + (size_t)h->used &&
-	       get32(data + BATCH_AT_CRC) == batch_crc(data, h->used);
+	       bytes_get32(data + BATCH_AT_CRC) == batch_crc(data, h->used);
 }
 
 size_t journal_record_bytes(size_t plain)
@@ -169,22 +143,22 @@ int journal_record_next(const uint8_t *records, size_t n, size_t *at, struct jou
 	const uint8_t *data = records + *at;
 	if (left < RECORD_ALIGN)
 		return error_set(e, ERR_CORRUPT, "a record begins at the very end of its batch");
-	struct journal_record r = {.data = data, .bytes = get32(data)};
+	struct journal_record r = {.data = data, .bytes = bytes_get32(data)};
 	if (r.bytes < RECORD_ALIGN || r.bytes % RECORD_ALIGN != 0 || r.bytes > left)
 		return error_set(e, ERR_CORRUPT, "a record has an impossible length of %u bytes", r.bytes);
-	uint32_t kind = get32(data + RECORD_AT_KIND);
+	uint32_t kind = bytes_get32(data + RECORD_AT_KIND);
 	*at += r.bytes;
 	*ret = r;
 	if (kind == RECORD_VOID)
 		return 1;
-	r.plain = get32(data + RECORD_AT_PLAIN);
+	r.plain = bytes_get32(data + RECORD_AT_PLAIN);
 	if (kind != RECORD_BYTES || r.plain == 0 || r.plain > JOURNAL_RECORD_PLAIN_MAX ||
 	    r.bytes != journal_record_bytes(r.plain))
 		return error_set(e, ERR_CORRUPT, "a record of kind %u with %u bytes makes no sense", kind, r.plain);
 	memcpy(r.copy.b, data + RECORD_AT_COPY, UUID_BYTES);
 	memcpy(r.recording.b, data + RECORD_AT_RECORDING, UUID_BYTES);
-	r.segment = get32(data + RECORD_AT_SEGMENT);
-	r.from = get64(data + RECORD_AT_FROM);
+	r.segment = bytes_get32(data + RECORD_AT_SEGMENT);
+	r.from = bytes_get64(data + RECORD_AT_FROM);
 	if (r.from > UINT64_MAX - r.plain)
 		return error_set(e, ERR_CORRUPT, "a record begins behind the end of all numbers");
 	*ret = r;
@@ -197,7 +171,7 @@ int journal_key_new(const uint8_t key[AEAD_KEY_BYTES], const uint8_t salt[JOURNA
 	uint8_t info[sizeof(KEY_LABEL) - 1 + UUID_BYTES + 4], subkey[AEAD_KEY_BYTES];
 	memcpy(info, KEY_LABEL, sizeof(KEY_LABEL) - 1);
 	memcpy(info + sizeof(KEY_LABEL) - 1, recording->b, UUID_BYTES);
-	put32(info + sizeof(KEY_LABEL) - 1 + UUID_BYTES, segment);
+	bytes_put32(info + sizeof(KEY_LABEL) - 1 + UUID_BYTES, segment);
 	int r =
 	    hkdf_sha256(key, AEAD_KEY_BYTES, salt, JOURNAL_SALT_BYTES, info, sizeof(info), subkey, sizeof(subkey), e);
 	if (r == 0)
@@ -211,13 +185,13 @@ int journal_record_seal(struct aead *key, const struct journal_record *r, const 
 {
 	assert(r->plain > 0 && r->plain <= JOURNAL_RECORD_PLAIN_MAX);
 	size_t bytes = journal_record_bytes(r->plain);
-	put32(ret, (uint32_t)bytes);
-	put32(ret + RECORD_AT_PLAIN, r->plain);
-	put32(ret + RECORD_AT_SEGMENT, r->segment);
-	put32(ret + RECORD_AT_KIND, RECORD_BYTES);
+	bytes_put32(ret, (uint32_t)bytes);
+	bytes_put32(ret + RECORD_AT_PLAIN, r->plain);
+	bytes_put32(ret + RECORD_AT_SEGMENT, r->segment);
+	bytes_put32(ret + RECORD_AT_KIND, RECORD_BYTES);
 	memcpy(ret + RECORD_AT_COPY, r->copy.b, UUID_BYTES);
 	memcpy(ret + RECORD_AT_RECORDING, r->recording.b, UUID_BYTES);
-	put64(ret + RECORD_AT_FROM, r->from);
+	bytes_put64(ret + RECORD_AT_FROM, r->from);
 	random_bytes(ret + NONCE_AT, AEAD_NONCE_BYTES);
 	const struct aead_piece piece = {data, r->plain};
 	uint8_t *sealed = ret + JOURNAL_RECORD_HEAD_BYTES, *tag = sealed + r->plain;
@@ -229,7 +203,7 @@ void journal_record_void(size_t bytes, uint8_t *ret)
 {
 	assert(bytes >= RECORD_ALIGN && bytes % RECORD_ALIGN == 0);
 	memset(ret, 0, bytes);
-	put32(ret, (uint32_t)bytes);
+	bytes_put32(ret, (uint32_t)bytes);
 }
 
 int journal_record_open(struct aead *key, const struct journal_record *r, uint8_t *ret, struct error *e)

@@ -1,10 +1,10 @@
 #include "spool/sealed.h"
 
+#include "base/bytes.h"
 #include "crypto/digest.h"
 #include "spool/codec.h"
 
 #include <assert.h>
-#include <endian.h>
 #include <errno.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -43,32 +43,6 @@ enum sealed_kind sealed_kind_from_string(const char *text)
 	return SEALED_KIND_MAX;
 }
 
-static void put16(uint8_t *p, uint16_t v)
-{
-	v = htobe16(v);
-	memcpy(p, &v, sizeof(v));
-}
-
-static void put32(uint8_t *p, uint32_t v)
-{
-	v = htobe32(v);
-	memcpy(p, &v, sizeof(v));
-}
-
-static uint16_t get16(const uint8_t *p)
-{
-	uint16_t v;
-	memcpy(&v, p, sizeof(v));
-	return be16toh(v);
-}
-
-static uint32_t get32(const uint8_t *p)
-{
-	uint32_t v;
-	memcpy(&v, p, sizeof(v));
-	return be32toh(v);
-}
-
 /* The rest of the header: SHA-256(salt, counter) over and over, so that no run of it equals bytes of a recording, as a
  * run of zeros might. */
 static void fill(uint8_t header[SEALED_HEADER_BYTES])
@@ -76,7 +50,7 @@ static void fill(uint8_t header[SEALED_HEADER_BYTES])
 	uint8_t seed[SEALED_SALT_BYTES + 4], block[SHA256_BYTES];
 	memcpy(seed, header + AT_SALT, SEALED_SALT_BYTES);
 	for (size_t at = AT_FILLER, n = 0; at < AT_CRC; at += sizeof(block), n++) {
-		put32(seed + SEALED_SALT_BYTES, (uint32_t)n);
+		bytes_put32(seed + SEALED_SALT_BYTES, (uint32_t)n);
 		struct error e = {0};
 		if (sha256_of(seed, sizeof(seed), block, &e) < 0)
 			abort(); /* without its hash the library cannot seal anything */
@@ -88,33 +62,34 @@ void sealed_header_encode(const struct sealed_header *h, uint8_t ret[SEALED_HEAD
 {
 	memset(ret, 0, SEALED_HEADER_BYTES);
 	memcpy(ret + AT_MAGIC, MAGIC, sizeof(MAGIC) - 1);
-	put16(ret + AT_VERSION, VERSION);
-	put16(ret + AT_KIND, (uint16_t)h->kind);
-	put32(ret + AT_SLOT_BYTES, SEALED_SLOT_BYTES);
+	bytes_put16(ret + AT_VERSION, VERSION);
+	bytes_put16(ret + AT_KIND, (uint16_t)h->kind);
+	bytes_put32(ret + AT_SLOT_BYTES, SEALED_SLOT_BYTES);
 	memcpy(ret + AT_ACCOUNT, h->account.b, UUID_BYTES);
 	memcpy(ret + AT_RECORDING, h->recording.b, UUID_BYTES);
 	memcpy(ret + AT_COPY, h->copy.b, UUID_BYTES);
-	put32(ret + AT_SEGMENT, h->segment);
+	bytes_put32(ret + AT_SEGMENT, h->segment);
 	memcpy(ret + AT_SALT, h->salt, SEALED_SALT_BYTES);
 	fill(ret);
-	put32(ret + AT_CRC, crc32_update(0, ret, AT_CRC));
+	bytes_put32(ret + AT_CRC, crc32_update(0, ret, AT_CRC));
 }
 
 int sealed_header_decode(const uint8_t data[SEALED_HEADER_BYTES], struct sealed_header *ret, struct error *e)
 {
 	if (memcmp(data + AT_MAGIC, MAGIC, sizeof(MAGIC) - 1) != 0)
 		return error_set(e, ERR_CORRUPT, "not a sealed file: the magic is missing");
-	if (get32(data + AT_CRC) != crc32_update(0, data, AT_CRC))
+	if (bytes_get32(data + AT_CRC) != crc32_update(0, data, AT_CRC))
 		return error_set(e, ERR_CORRUPT, "the sealed file's header fails its CRC-32");
-	if (get16(data + AT_VERSION) != VERSION)
+	if (bytes_get16(data + AT_VERSION) != VERSION)
 		return error_set(e, ERR_CORRUPT, "the sealed file has version %u, known is %d",
-				 get16(data + AT_VERSION), VERSION);
-	uint16_t kind = get16(data + AT_KIND);
+				 bytes_get16(data + AT_VERSION), VERSION);
+	uint16_t kind = bytes_get16(data + AT_KIND);
 	if (kind < SEALED_RAW_SEGMENT || kind >= SEALED_KIND_MAX)
 		return error_set(e, ERR_CORRUPT, "the sealed file has the unknown kind %u", kind);
-	if (get32(data + AT_SLOT_BYTES) != SEALED_SLOT_BYTES)
-		return error_set(e, ERR_CORRUPT, "the sealed file has slots of %u bytes", get32(data + AT_SLOT_BYTES));
-	uint32_t segment = get32(data + AT_SEGMENT);
+	if (bytes_get32(data + AT_SLOT_BYTES) != SEALED_SLOT_BYTES)
+		return error_set(e, ERR_CORRUPT, "the sealed file has slots of %u bytes",
+				 bytes_get32(data + AT_SLOT_BYTES));
+	uint32_t segment = bytes_get32(data + AT_SEGMENT);
 	if (kind != SEALED_RAW_SEGMENT && segment != 0)
 		return error_set(e, ERR_CORRUPT, "the sealed file is a whole one, but has a segment's number");
 	struct sealed_header h = {.kind = (enum sealed_kind)kind, .segment = segment};

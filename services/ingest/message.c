@@ -1,10 +1,10 @@
 #include "message.h"
 
+#include "base/bytes.h"
 #include "base/hex.h"
 #include "crypto/digest.h"
 
 #include <assert.h>
-#include <endian.h>
 #include <inttypes.h>
 #include <string.h>
 
@@ -57,11 +57,7 @@ static const struct json_field message_fields[] = {
 
 struct frame_head frame_head_read(const uint8_t head[FRAME_HEAD_BYTES])
 {
-	uint64_t offset;
-	uint32_t crc;
-	memcpy(&offset, head, sizeof(offset));
-	memcpy(&crc, head + sizeof(offset), sizeof(crc));
-	return (struct frame_head){be64toh(offset), be32toh(crc)};
+	return (struct frame_head){bytes_get64(head), bytes_get32(head + sizeof(uint64_t))};
 }
 
 static bool type_is_known(const json_t *type)

@@ -1,10 +1,8 @@
 #include "delivery_target.h"
 
-#include "base/json.h"
 #include "crypto/digest.h"
-#include "net/s3.h"
+#include "net/s3_secret.h"
 
-#include <sodium.h>
 #include <string.h>
 
 struct s3_target {
@@ -12,16 +10,7 @@ struct s3_target {
 	const struct target_endpoint *endpoint;
 	struct delivery_hooks hooks;
 	struct s3_client *client;
-	/* Copies of the credential's fields, in locked memory; the text itself is JSON and stays in the vault's. */
 	struct s3_secret *secret;
-};
-
-#define SECRET_FIELD_BYTES 2048
-
-struct s3_secret {
-	char access_key[SECRET_FIELD_BYTES];
-	char secret_key[SECRET_FIELD_BYTES];
-	char session_token[SECRET_FIELD_BYTES];
 };
 
 static bool is_stopped(void *arg)
@@ -188,55 +177,11 @@ static void s3_target_free(struct delivery_target *target)
 {
 	struct s3_target *t = (struct s3_target *)target;
 	s3_client_free(t->client);
-	sodium_free(t->secret);
+	s3_secret_free(t->secret);
 	free(t);
 }
 
 static const struct delivery_target_ops s3_ops = {s3_target_put, s3_target_remove, s3_target_free};
-
-static int copy_field(json_t *object, const char *name, bool needed, char ret[SECRET_FIELD_BYTES], struct error *e)
-{
-	const char *text = json_string_value(json_object_get(object, name));
-	if (!text && !needed)
-		return 0;
-	if (!text || !text[0] || strlen(text) >= SECRET_FIELD_BYTES)
-		return error_set(e, ERR_RETRY, "the target's credential has no usable %s: give it again", name);
-	memcpy(ret, text, strlen(text) + 1);
-	return 0;
-}
-
-/* Releases a JSON value whose strings are secret. */
-static void secret_decref(json_t **object)
-{
-	const char *name = NULL;
-	json_t *value = NULL;
-	json_object_foreach (*object, name, value) {
-		const char *text = json_string_value(value);
-		if (text)
-			sodium_memzero((void *)(uintptr_t)text, strlen(text));
-	}
-	json_decref(*object);
-}
-
-static int read_credential(struct s3_target *t, const char *text, struct error *e)
-{
-	_cleanup_(secret_decref) json_t *object = NULL;
-	struct error unquoted = {0};
-	if (!text)
-		return error_set(e, ERR_RETRY, "the target has no credential: give it one");
-	t->secret = sodium_malloc(sizeof(*t->secret));
-	if (!t->secret)
-		return error_nomem(e);
-	sodium_memzero(t->secret, sizeof(*t->secret));
-	if (json_parse(text, strlen(text), &object, &unquoted) < 0)
-		return error_set(e, ERR_RETRY, "the target's credential is not what an s3 target needs: give it again");
-	int r = copy_field(object, "access_key", true, t->secret->access_key, e);
-	if (r == 0)
-		r = copy_field(object, "secret_key", true, t->secret->secret_key, e);
-	if (r == 0)
-		r = copy_field(object, "session_token", false, t->secret->session_token, e);
-	return r;
-}
 
 int delivery_s3_new(const struct delivery_target_options *o, struct delivery_target **ret, struct error *e)
 {
@@ -248,11 +193,13 @@ int delivery_s3_new(const struct delivery_target_options *o, struct delivery_tar
 	target = &t->target;
 	t->endpoint = o->endpoint;
 	t->hooks = o->hooks;
-	int r = read_credential(t, o->credential, e);
-	if (r < 0)
-		return r;
-	struct s3_credentials credentials = {t->secret->access_key, t->secret->secret_key,
-					     t->secret->session_token[0] ? t->secret->session_token : NULL};
+	/* a person may repair it while the job still tries */
+	if (!o->credential)
+		return error_set(e, ERR_RETRY, "the target has no credential: give it one");
+	struct error why = {0};
+	if (s3_secret_parse(o->credential, strlen(o->credential), &t->secret, &why) < 0)
+		return error_set(e, ERR_RETRY, "the target's credential %s: give it again", why.text);
+	const struct s3_credentials credentials = s3_secret_credentials(t->secret);
 	struct s3_config config = {.endpoint = o->endpoint->endpoint,
 				   .region = o->endpoint->region,
 				   .bucket = o->endpoint->bucket,
@@ -265,7 +212,7 @@ int delivery_s3_new(const struct delivery_target_options *o, struct delivery_tar
 				   .part_bytes = o->endpoint->part_bytes,
 				   .stop = is_stopped,
 				   .stop_arg = t};
-	r = s3_client_new(&config, &credentials, &t->client, e);
+	int r = s3_client_new(&config, &credentials, &t->client, e);
 	/* the row may be corrected while the job still tries */
 	if (r == ERR_REJECT && e)
 		e->code = r = ERR_RETRY;
