@@ -17,6 +17,9 @@ create table rushes.account (
 	created_at timestamptz not null default rushes.rushes_now(),
 	unique (id, region)
 );
+-- when it ended or ends; closed ones first
+create index account_ended on rushes.account ((case when closed_at is not null then '-infinity'::timestamptz
+	when plan = 'trial' then trial_ends_at else paid_until end));
 
 -- The account's key, wrapped by spool-root. Made by the first ingest that needs it.
 create table rushes.account_key (

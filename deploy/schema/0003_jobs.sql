@@ -17,9 +17,9 @@ create function rushes.add_audit(p_actor text, p_action text, p_account uuid, p_
 	values (p_actor, p_action, p_account, p_subject, coalesce(p_detail, '{}'))
 $$;
 
--- The only writer of recording.state. All of them, or none.
-create function rushes.set_recordings_state(p_recordings uuid[], p_to text) returns void
-	language plpgsql set plan_cache_mode = force_generic_plan
+-- Locks recordings and refuses unless all may become p_to: asked in every transaction that writes recording.state.
+create function rushes.lock_for_state(p_recordings uuid[], p_to text) returns void
+	language plpgsql set plan_cache_mode = force_generic_plan set enable_seqscan = off set jit = off
 	as $$
 declare
 	r record;
@@ -35,14 +35,14 @@ begin
 		end if;
 		perform rushes.refuse('RU001', format('recording %s is %s and cannot become %s', r.id, r.state, p_to));
 	end loop;
-	update rushes.recording set state = p_to where id = any (p_recordings);
 end $$;
 
 create function rushes.set_recording_state(p_recording uuid, p_to text) returns void
 	language plpgsql
 	as $$
 begin
-	perform rushes.set_recordings_state(array[p_recording], p_to);
+	perform rushes.lock_for_state(array[p_recording], p_to);
+	update rushes.recording set state = p_to where id = p_recording;
 end $$;
 
 -- Moves a job to its day's partition. The recording is locked by the caller.
@@ -555,11 +555,11 @@ create function rushes.event_unpublished(p_limit integer)
 		       place integer, batch bigint, leaves integer, root bytea, previous bytea, sealed_at text, key_id text,
 		       signature bytea)
 	language plpgsql stable security definer
-	set search_path = rushes, pg_temp
+	set search_path = rushes, pg_temp set plan_cache_mode = force_generic_plan set enable_seqscan = off set jit = off
 	as $$
 #variable_conflict use_column
 begin
-	-- planned once a session: there are as many partitions as days
+	-- planned once a session: there are as many partitions as days, and one look into the index of each
 	return query
 	select e.id, e.type, e.account, e.recording, e.at, e.trace, l.id, l.hash, l.position, b.id, b.leaves, b.root, b.previous,
 	       to_char(b.at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'), b.key_id, b.signature

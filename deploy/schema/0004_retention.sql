@@ -74,15 +74,18 @@ create type rushes.ledger_entry as (
 create function rushes.add_ledger_entries(p_entries rushes.ledger_entry[]) returns void
 	language plpgsql set plan_cache_mode = force_generic_plan
 	as $$
+declare
+	v_at timestamptz := rushes.rushes_now();
+	v_at_text text := to_char(v_at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"');
 begin
 	insert into rushes.ledger (id, at, kind, account, recording, copy, rule, place, evidence, hash)
 	overriding system value
-	select e.id, e.at, e.kind, e.account, e.recording, e.copy, e.rule, e.place, e.evidence,
+	select e.id, v_at, e.kind, e.account, e.recording, e.copy, e.rule, e.place, e.evidence,
 	       sha256('\x00'::bytea || convert_to(jsonb_build_object(
-			'id', e.id, 'at', to_char(e.at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'), 'kind', e.kind,
+			'id', e.id, 'at', v_at_text, 'kind', e.kind,
 			'account', e.account, 'recording', e.recording, 'copy', e.copy, 'rule', e.rule, 'place', e.place,
 			'evidence', e.evidence)::text, 'UTF8'))
-	from (select nextval('rushes.ledger_id_seq') as id, rushes.rushes_now() as at, n.kind, n.account, n.recording, n.copy, n.rule,
+	from (select nextval('rushes.ledger_id_seq') as id, n.kind, n.account, n.recording, n.copy, n.rule,
 		     n.place, coalesce(n.evidence, '{}') as evidence
 	      from unnest(p_entries) n offset 0) e;
 end $$;
@@ -223,9 +226,10 @@ $$;
 
 -- The one writer of due dates. Precedence: a person's deletion > hold > rules that take the whole recording > needed by an
 -- unfinished job > the earliest rule. A sweep calls it again under the recordings' locks before it decides, so that no copy
--- ever goes by dates of older facts. `due_earlier_at` is when a date last moved earlier: the brakes look at it.
+-- ever goes by dates of older facts. `due_earlier_at` is when a date last moved earlier: the brakes look at it. Without
+-- sequential scans: a plan is kept for the session, and the jobs that were few when it was made may be many when it runs.
 create function rushes.retention_recompute(p_recordings uuid[]) returns void
-	language plpgsql set plan_cache_mode = force_generic_plan
+	language plpgsql set plan_cache_mode = force_generic_plan set enable_seqscan = off set jit = off
 	as $$
 declare
 	v_now timestamptz := rushes.rushes_now();
@@ -266,39 +270,43 @@ begin
 end $$;
 
 create function rushes.retention_recompute(p_recording uuid) returns void
-	language sql
-	as $$ select rushes.retention_recompute(array[p_recording]) $$;
+	language plpgsql
+	as $$
+begin
+	perform rushes.retention_recompute(array[p_recording]);
+end $$;
 
 -- What stays when a spool's copy goes by a rule of its own: where else its file lies, or what was made of its segment. Facts
 -- that a restored database may not have, and can have again from the ledger.
 create function rushes.kept_beside(c rushes.copy) returns jsonb
-	language sql stable
+	language plpgsql stable
 	as $$
-	select jsonb_build_object('kept', jsonb_agg(jsonb_build_object(
+begin
+	return (select jsonb_build_object('kept', jsonb_agg(jsonb_build_object(
 			'copy', k.id, 'kind', k.kind, 'place', rushes.copy_place(k), 'location', k.location,
 			'bytes', f.bytes, 'sha256', encode(f.sha256, 'hex')) order by k.kind, k.id))
 	from rushes.copy k join rushes.file f on f.recording = k.recording and f.kind = k.kind
 	where k.recording = c.recording and k.state in ('present', 'released')
 	  and (c.segment is not null or (k.kind = c.kind and k.target is not null))
-	having count(*) > 0
-$$;
+	having count(*) > 0);
+end $$;
 
 -- Turns copies `going`, and writes down who decided. A copy at a target gets its delete job. The recordings are locked by the
 -- caller. p_rule null: copies that never became present. p_due: since when they were due, where their rows don't say.
 create function rushes.copies_set_going(p_copies uuid[], p_rule text, p_due timestamptz) returns void
-	language plpgsql set plan_cache_mode = force_generic_plan
+	language plpgsql set plan_cache_mode = force_generic_plan set enable_seqscan = off set jit = off
 	as $$
 declare
 	v_now timestamptz := rushes.rushes_now();
 	v_is_whole boolean := (select whole from rushes.retention_rule where name = p_rule);
-	v_going rushes.copy[];
+	v_going uuid[];
 begin
 	with turned as (
 		update rushes.copy c set state = 'going', going_at = v_now, rule = p_rule, due_at = coalesce(p_due, c.due_at)
 		where c.id = any (p_copies) and c.state in ('incoming', 'present', 'lost', 'released')
-		returning c.*
+		returning c.id
 	)
-	select array_agg(t) into v_going from turned t;
+	select array_agg(t.id) into v_going from turned t;
 	if v_going is null then
 		return;
 	end if;
@@ -307,33 +315,43 @@ begin
 			|| case when c.target is not null then jsonb_build_object('location', c.location)
 				when v_is_whole then '{}'
 				else coalesce(rushes.kept_beside(c), '{}') end)::rushes.ledger_entry))
-	from unnest(v_going) c;
+	from rushes.copy c where c.id = any (v_going);
 	insert into rushes.job (kind, account, region, recording, file_kind, target, copy, trace)
 	select 'delete', c.account, c.region, c.recording, c.kind, c.target, c.id, r.trace
-	from unnest(v_going) c join rushes.recording r on r.id = c.recording
-	where c.target is not null;
+	from rushes.copy c join rushes.recording r on r.id = c.recording
+	where c.id = any (v_going) and c.target is not null;
 end $$;
 
 create function rushes.copy_set_going(p_copy uuid, p_rule text) returns void
-	language sql
-	as $$ select rushes.copies_set_going(array[p_copy], p_rule, null) $$;
+	language plpgsql
+	as $$
+begin
+	perform rushes.copies_set_going(array[p_copy], p_rule, null);
+end $$;
 
 -- Whether a rule is paused on a place, by a brake or a person; every rule is while the clock is not trusted.
 create function rushes.is_paused(p_rule text, p_place text) returns boolean
-	language sql stable
+	language plpgsql stable
 	as $$
-	select exists (select from rushes.retention_pause p
-		       where p.confirmed_at is null and p.rule in (p_rule, '*') and p.place in (p_place, '*', 'clock'))
-$$;
+begin
+	return exists (select from rushes.retention_pause p
+		       where p.confirmed_at is null and p.rule in (p_rule, '*') and p.place in (p_place, '*', 'clock'));
+end $$;
+
+-- Where a rule is paused, as is_paused reads it.
+create function rushes.paused_places(p_rule text) returns text[]
+	language sql stable
+	as $$ select array(select p.place from rushes.retention_pause p where p.confirmed_at is null and p.rule in (p_rule, '*')) $$;
 
 -- Whether the brakes need not look at a rule on a place: it is paused already, or a person confirmed it within a day.
 create function rushes.is_released(p_rule text, p_place text) returns boolean
-	language sql stable
+	language plpgsql stable
 	as $$
-	select exists (select from rushes.retention_pause p
+begin
+	return exists (select from rushes.retention_pause p
 		       where p.rule in (p_rule, '*') and p.place in (p_place, '*')
-			 and (p.confirmed_at is null or p.confirmed_at > rushes.rushes_now() - interval '24 h'))
-$$;
+			 and (p.confirmed_at is null or p.confirmed_at > rushes.rushes_now() - interval '24 h'));
+end $$;
 
 -- The places of a rule where copies have a date by it, found by hops through the index: as many looks as there are places.
 create function rushes.rule_places(p_rule text) returns table (id uuid, place text)
@@ -374,20 +392,75 @@ begin
 	return found;
 end $$;
 
--- The brakes, looked at once before a sweep: a rule that wants more than max(1000, 5 %) of a place in copies of which no
+-- What the brakes found last at a rule that wants much, so that they need not count again before every batch: how much it
+-- wanted and was let go, at least how much there was, and the last numbers of the ledger and of the queue rules_change before
+-- they counted. Whoever works off that queue drops it.
+create table rushes.brake_look (
+	rule text not null,
+	place text not null,
+	entry bigint not null,
+	change bigint not null,
+	wanted bigint not null,
+	at_least bigint not null,
+	primary key (rule, place)
+);
+
+-- Whether what was let go at the last look is not used up (each decision is an entry of the ledger at least), and no facts of an
+-- account or environment changed since.
+create function rushes.brake_has_looked(p_rule text, p_place text) returns boolean
+	language plpgsql volatile
+	as $$
+begin
+	return exists (
+		select from rushes.brake_look b cross join rushes.ledger_id_seq l cross join rushes.rules_change_id_seq q
+		where b.rule = p_rule and b.place = p_place and l.last_value - b.entry < b.wanted and q.last_value = b.change);
+end $$;
+
+-- A rule wants p_n of a place, more than the floor (p_id: its node or target, null: of all recordings), counted after ledger and
+-- queue had given the numbers p_entry and p_change: paused there, or let go and remembered. Returns whether it was paused now.
+create function rushes.brake_decide(p_rule text, p_place text, p_id uuid, p_n bigint, p_entry bigint, p_change bigint)
+	returns boolean
+	-- reading on until it is enough is cheapest here
+	language plpgsql set enable_seqscan = on set jit = off
+	as $$
+declare
+	v_limit bigint := p_n * rushes.brake_share();
+	-- what is gone since has left an entry each: a copy its own, a recording its last, with four kinds of files at a target
+	v_all bigint := (select b.at_least - 4 * (p_entry - b.entry) from rushes.brake_look b
+			 where b.rule = p_rule and b.place = p_place);
+begin
+	if coalesce(v_all, 0) < v_limit and p_id is null then
+		select count(*) into v_all from (select from rushes.recording r where r.state <> 'deleted' limit v_limit) q;
+	elsif coalesce(v_all, 0) < v_limit then
+		select count(*) into v_all from (select from rushes.copy x where x.node = p_id limit v_limit) q;
+		select v_all + count(*) into v_all from (select from rushes.copy x where x.target = p_id limit v_limit) q;
+	end if;
+	if v_all < v_limit then
+		return rushes.brake_pause(p_rule, p_place, p_n, v_all);
+	end if;
+	insert into rushes.brake_look as b (rule, place, entry, change, wanted, at_least)
+	values (p_rule, p_place, p_entry, p_change, p_n, v_all)
+	on conflict (rule, place) do update
+	set entry = excluded.entry, change = excluded.change, wanted = excluded.wanted, at_least = excluded.at_least;
+	return false;
+end $$;
+
+-- The brakes, looked at before every batch of a sweep: a rule that wants more than max(1000, 5 %) of a place in copies of which no
 -- other proven copy remains, and whose dates moved earlier within a day, is paused there until a person confirms. The same
--- for whole recordings. Cost follows what is due: a place is counted only as far as decides. Returns what was paused now.
+-- for whole recordings. A place is counted only as far as decides, and again when what was let go is used up or facts of an
+-- account or environment changed. Returns what was paused now.
 create function rushes.sweep_brakes(p_slice text) returns table (rule text, place text, wanted bigint)
 	language plpgsql security definer
-	set search_path = rushes, pg_temp set plan_cache_mode = force_generic_plan
+	set search_path = rushes, pg_temp set plan_cache_mode = force_generic_plan set enable_seqscan = off set jit = off
 	as $$
 #variable_conflict use_column
 declare
 	v_now timestamptz := rushes.rushes_now();
 	v_moved timestamptz := v_now - interval '24 h';
 	v_place record;
+	v_entry bigint;
+	v_change bigint;
 	v_n bigint;
-	v_all bigint;
 begin
 	for rule in select u.name from rushes.retention_rule u where u.slice = p_slice and u.braked order by 1 loop
 		for v_place in select p.id, p.place from rushes.rule_places(rule) p where not rushes.is_released(rule, p.place) loop
@@ -395,7 +468,8 @@ begin
 				select from rushes.copy x
 				where x.state = 'present' and x.rule = sweep_brakes.rule and coalesce(x.node, x.target) = v_place.id
 				  and x.due_at <= v_now limit rushes.brake_floor() + 1) q;
-			continue when v_n <= rushes.brake_floor();
+			continue when v_n <= rushes.brake_floor() or rushes.brake_has_looked(rule, v_place.place);
+			select l.last_value, q.last_value into v_entry, v_change from rushes.ledger_id_seq l, rushes.rules_change_id_seq q;
 			select count(*) into v_n
 			from rushes.copy x join rushes.recording g on g.id = x.recording and g.state <> 'deleting'
 			where x.state = 'present' and x.rule = sweep_brakes.rule and coalesce(x.node, x.target) = v_place.id
@@ -406,24 +480,23 @@ begin
 				  and (y.kind = x.kind or (x.segment is not null and y.kind in ('raw', 'main')))
 				  and (y.due_at is null or y.due_at > v_now));
 			continue when v_n <= rushes.brake_floor();
-			select count(*) into v_all from (
-				select from rushes.copy x where x.node = v_place.id limit v_n * rushes.brake_share()) q;
-			select v_all + count(*) into v_all from (
-				select from rushes.copy x where x.target = v_place.id limit v_n * rushes.brake_share()) q;
-			if v_all < v_n * rushes.brake_share() and rushes.brake_pause(rule, v_place.place, v_n, v_all) then
+			if rushes.brake_decide(rule, v_place.place, v_place.id, v_n, v_entry, v_change) then
 				place := v_place.place;
 				wanted := v_n;
 				return next;
 			end if;
 		end loop;
 		continue when rushes.is_released(rule, 'recordings');
+		select count(*) into v_n from (
+			select from rushes.recording r
+			where r.due_rule = sweep_brakes.rule and r.due_at <= v_now limit rushes.brake_floor() + 1) q;
+		continue when v_n <= rushes.brake_floor() or rushes.brake_has_looked(rule, 'recordings');
+		select l.last_value, q.last_value into v_entry, v_change from rushes.ledger_id_seq l, rushes.rules_change_id_seq q;
 		select count(*) into v_n from rushes.recording r
 		where r.due_rule = sweep_brakes.rule and r.due_at <= v_now and r.due_earlier_at > v_moved
 		  and r.state not in ('deleting', 'deleted');
 		continue when v_n <= rushes.brake_floor();
-		select count(*) into v_all from (
-			select from rushes.recording r where r.state <> 'deleted' limit v_n * rushes.brake_share()) q;
-		if v_all < v_n * rushes.brake_share() and rushes.brake_pause(rule, 'recordings', v_n, v_all) then
+		if rushes.brake_decide(rule, 'recordings', null, v_n, v_entry, v_change) then
 			place := 'recordings';
 			wanted := v_n;
 			return next;
@@ -438,13 +511,14 @@ end $$;
 create function rushes.sweep_decide(p_slice text, p_limit integer)
 	returns table (copy uuid, recording uuid, rule text, place text)
 	language plpgsql security definer
-	set search_path = rushes, pg_temp set plan_cache_mode = force_generic_plan
+	set search_path = rushes, pg_temp set plan_cache_mode = force_generic_plan set enable_seqscan = off set jit = off
 	as $$
 #variable_conflict use_column
 declare
 	v_now timestamptz := rushes.rushes_now();
 	v_left integer := p_limit;
 	v_ids uuid[];
+	v_due uuid[];
 	v_copies uuid[];
 	v_place record;
 	-- a changed rule takes nothing of an account before all its dates are derived: else the brakes would see it in small bites
@@ -460,19 +534,21 @@ begin
 			exit when v_left <= 0;
 			v_ids := array(
 				select r.id from rushes.recording r where r.due_rule = sweep_decide.rule and r.due_at <= v_now
+				  and r.state not in ('deleting', 'deleted')
 				  and (not v_waits or r.account not in (select q.account from rushes.rules_change q))
 				order by r.due_at limit v_left for update skip locked);
 			exit when cardinality(v_ids) = 0;
-			perform rushes.retention_recompute(v_ids);
-			v_ids := array(
-				select r.id from rushes.recording r
-				where r.id = any (v_ids) and r.due_rule = sweep_decide.rule and r.due_at <= v_now
-				  and r.state not in ('deleting', 'deleted'));
-			continue when cardinality(v_ids) = 0;
-			return query select null::uuid, i, sweep_decide.rule, 'recording'::text from unnest(v_ids) i;
-			v_copies := rushes.recordings_delete(v_ids, rule, true);
+			-- the dates of their copies are of no use to what goes whole
+			v_due := array(
+				select w.recording from rushes.retention_whole(v_ids) w where w.rule = sweep_decide.rule and w.due_at <= v_now);
+			if cardinality(v_due) < cardinality(v_ids) then
+				perform rushes.retention_recompute(array(select i from unnest(v_ids) i except select i from unnest(v_due) i));
+			end if;
+			continue when cardinality(v_due) = 0;
+			return query select null::uuid, i, sweep_decide.rule, 'recording'::text from unnest(v_due) i;
+			v_copies := rushes.recordings_delete(v_due, rule, true);
 			return query select c.id, c.recording, c.rule, rushes.copy_place(c) from rushes.copy c where c.id = any (v_copies);
-			v_left := v_left - cardinality(v_ids) - cardinality(v_copies);
+			v_left := v_left - cardinality(v_due) - cardinality(v_copies);
 		end loop;
 	end loop;
 	for rule, v_waits in
@@ -491,8 +567,9 @@ begin
 				v_ids := array(select distinct i from unnest(v_ids) i);
 				perform rushes.retention_recompute(v_ids);
 				v_copies := array(
-					select x.id from rushes.copy x
-					where x.recording = any (v_ids) and x.state = 'present' and x.rule = sweep_decide.rule
+					select x.id from unnest(v_ids) u(id)
+					cross join lateral (select c.* from rushes.copy c where c.recording = u.id offset 0) x
+					where x.state = 'present' and x.rule = sweep_decide.rule
 					  and coalesce(x.node, x.target) = v_place.id and x.due_at <= v_now);
 				perform rushes.copies_set_going(v_copies, rule, null);
 				return query select c.id, c.recording, c.rule, v_place.place from rushes.copy c where c.id = any (v_copies);
@@ -514,16 +591,16 @@ $$;
 
 -- What is left of recordings that are completely removed: id and times.
 create function rushes.recordings_tombstone(p_recordings uuid[]) returns void
-	language plpgsql set plan_cache_mode = force_generic_plan
+	language plpgsql set plan_cache_mode = force_generic_plan set enable_seqscan = off set jit = off
 	as $$
 begin
 	delete from rushes.copy where recording = any (p_recordings);
 	delete from rushes.push where recording = any (p_recordings);
 	delete from rushes.file where recording = any (p_recordings);
 	delete from rushes.segment where recording = any (p_recordings);
-	perform rushes.set_recordings_state(p_recordings, 'deleted');
+	perform rushes.lock_for_state(p_recordings, 'deleted');
 	update rushes.recording
-	set mime = null, bytes = null, sha256 = null, expected_sha256 = null, link = null, session = null, trace = null,
+	set state = 'deleted', mime = null, bytes = null, sha256 = null, expected_sha256 = null, link = null, session = null, trace = null,
 	    replaces = null, personal_due_at = null, deleted_at = rushes.rushes_now()
 	where id = any (p_recordings);
 end $$;
@@ -531,12 +608,14 @@ end $$;
 -- Ends the deletions of which nothing that we hold is left: tombstone and ledger; the event follows when the entry is sealed.
 -- The recordings are locked by the caller.
 create function rushes.recordings_try_complete(p_recordings uuid[]) returns void
-	language plpgsql set plan_cache_mode = force_generic_plan
+	language plpgsql set plan_cache_mode = force_generic_plan set enable_seqscan = off set jit = off
 	as $$
 declare
+	-- one by one: else PostgreSQL might go through all that are being deleted
 	v_ids uuid[] := array(
-		select r.id from rushes.recording r
-		where r.id = any (p_recordings) and r.state = 'deleting'
+		select r.id from unnest(p_recordings) u(id)
+		cross join lateral (select x.id, x.state from rushes.recording x where x.id = u.id offset 0) r
+		where r.state = 'deleting'
 		  and not exists (select from rushes.copy c where c.recording = r.id and c.state <> 'released')
 		  and not exists (select from rushes.recording_personal p where p.recording = r.id));
 begin
@@ -617,20 +696,22 @@ end $$;
 -- deleted. p_going: what we hold turns `going` at once where the rule is not paused, as the janitor's sweep does it; else the
 -- copies are due, and the sweep takes them. Returns the copies that turned going.
 create function rushes.recordings_delete(p_recordings uuid[], p_rule text, p_going boolean) returns uuid[]
-	language plpgsql set plan_cache_mode = force_generic_plan
+	language plpgsql set plan_cache_mode = force_generic_plan set enable_seqscan = off set jit = off
 	as $$
 declare
 	v_now timestamptz := rushes.rushes_now();
 	v_job rushes.job;
 	v_keys uuid[];
 	v_copies uuid[];
+	v_paused text[] := rushes.paused_places(p_rule);
 begin
 	for v_job in select * from rushes.job where recording = any (p_recordings) and kind <> 'delete' order by id for update loop
 		perform rushes.finish_job(v_job, 'cancelled', case when v_job.state = 'running' then 'cancelled' end, null, null);
 	end loop;
-	perform rushes.set_recordings_state(p_recordings, 'deleting');
+	perform rushes.lock_for_state(p_recordings, 'deleting');
+	-- all of it by one statement: each further one on a row pays its indexes and foreign keys again
 	update rushes.recording
-	set deleting_at = v_now, delete_rule = p_rule, personal_due_at = v_now, due_at = null, due_rule = null
+	set state = 'deleting', deleting_at = v_now, delete_rule = p_rule, personal_due_at = v_now, due_at = null, due_rule = null
 	where id = any (p_recordings);
 	with destroyed as (
 		delete from rushes.recording_key where recording = any (p_recordings) returning recording
@@ -650,7 +731,7 @@ begin
 		where c.recording = any (p_recordings)
 		  and (c.state in ('incoming', 'lost') or (c.state = 'released' and t.delete_at_target)
 		       or (c.state = 'present' and p_going and (t.id is null or t.owner = 'ours' or t.delete_at_target)
-			   and not rushes.is_paused(p_rule, rushes.copy_place(c)))));
+			   and not v_paused && array['*', 'clock', rushes.copy_place(c)])));
 	perform rushes.copies_set_going(v_copies, p_rule, v_now);
 	perform rushes.retention_recompute(p_recordings);
 	perform rushes.recordings_try_complete(p_recordings);

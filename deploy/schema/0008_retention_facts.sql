@@ -44,7 +44,7 @@ end $$;
 -- Returns how many.
 create function rushes.account_keys_sweep(p_limit integer) returns integer
 	language plpgsql security definer
-	set search_path = rushes, pg_temp
+	set search_path = rushes, pg_temp set plan_cache_mode = force_generic_plan set enable_seqscan = off set jit = off
 	as $$
 declare
 	v_account uuid;
@@ -56,10 +56,11 @@ begin
 	end if;
 	for v_account in
 		select a.id from rushes.account a join rushes.account_key k on k.account = a.id
-		where a.closed_at is not null
-		   -- the first says no at little cost
-		   or (case a.plan when 'trial' then a.trial_ends_at else a.paid_until end < rushes.rushes_now() - interval '26 days'
-		       and rushes.midnight_after_28_days(case a.plan when 'trial' then a.trial_ends_at else a.paid_until end)
+		-- the index account_ended says no at little cost
+		where case when a.closed_at is not null then '-infinity'::timestamptz
+			   when a.plan = 'trial' then a.trial_ends_at else a.paid_until end < rushes.rushes_now() - interval '26 days'
+		  and (a.closed_at is not null
+		       or rushes.midnight_after_28_days(case a.plan when 'trial' then a.trial_ends_at else a.paid_until end)
 			    <= rushes.rushes_now())
 		order by a.id for update of a skip locked
 	loop
@@ -98,6 +99,8 @@ begin
 	perform rushes.retention_recompute(v_ids);
 	if cardinality(v_ids) < p_limit then
 		delete from rushes.rules_change where id = q.id;
+		-- the brakes count what it wants now
+		delete from rushes.brake_look;
 		return greatest(cardinality(v_ids), 1);
 	end if;
 	update rushes.rules_change set done_to = v_ids[p_limit] where id = q.id;

@@ -1,85 +1,23 @@
 // What deletion costs in PostgreSQL: idle looks, decisions and their ledger entries a second, and how that grows with the tables.
 //
-//	node tests/bench/janitor.mjs        SMALL=1000000 ROWS=10000000 CONNECTIONS=2
+//	node tests/bench/janitor.mjs [load | measure | remove]        SMALL=1000000 ROWS=10000000 CONNECTIONS=2
 //
-// A PostgreSQL of its own, with fsync, is filled twice. Prints lines `bench NAME VALUE UNIT`; ends with 1 when a statement of a
-// sweep reads a whole large table.
+// `load` fills two PostgreSQLs of its own and stops them; `measure` starts one after the other, with fsync, and uses them up;
+// `remove` ends and removes what is there. Without a word it does all three. Prints lines `bench NAME VALUE UNIT`; ends with 1
+// when a statement of a sweep reads a whole large table.
 import fs from "node:fs";
-import path from "node:path";
-import { fileURLToPath } from "node:url";
-import { stopProcess } from "../../scripts/lib/process.mjs";
-import { ROOT, Stack } from "../../scripts/lib/stack.mjs";
+import { BIG, Database, label } from "./janitor/database.mjs";
 import { SWEEPS } from "./janitor/sweeps.mjs";
-import { FIRST, LANES } from "./janitor/tables.mjs";
 
-const HERE = path.join(path.dirname(fileURLToPath(import.meta.url)), "janitor");
 const number = (name, fallback) => Number(process.env[name] || fallback);
-const small = number("SMALL", 1_000_000);
-const large = number("ROWS", 10_000_000);
 const connections = number("CONNECTIONS", 2);
 /** What one call of a sweep decides, as the services ask for it. */
 const BATCH = 500;
 
-const BIG = ["recording", "segment", "file", "copy", "push", "recording_personal", "ledger", "link", "session"];
-const LOADING = `fsync = off\nwal_level = minimal\nmax_wal_senders = 0\nautovacuum = off\n`;
-const SETTINGS = `
-shared_buffers = 2GB
-max_wal_size = 8GB
-checkpoint_timeout = 15min
-wal_compression = lz4
-jit = off
-`;
-
-const stack = new Stack({ dir: path.join(ROOT, "var/bench/janitor"), durable: true });
-const { dir } = stack;
+/** The one that is measured now. */
+let database;
 const bench = (name, value, unit) => console.log(`bench ${name} ${value >= 100 ? Math.round(value) : value.toFixed(2)} ${unit}`);
-const label = (rows) => (rows >= 1e6 ? `${rows / 1e6}m` : `${rows / 1e3}k`);
-const sql = (text) => stack.postgres.psql(text);
-
-async function restart(settings) {
-	const { postgres } = stack;
-	const file = path.join(postgres.dir, "data/postgresql.conf");
-	stack.plainSettings ??= fs.readFileSync(file, "utf8");
-	if (!(await stopProcess(dir, postgres.record, { signal: "SIGINT", limitMs: 300_000 }))) throw new Error("PostgreSQL did not stop");
-	fs.writeFileSync(file, stack.plainSettings + SETTINGS + settings);
-	await postgres.start();
-	await sql("select rushes.gate_remember(true)");
-}
-
-async function load(rows) {
-	const begin = Date.now();
-	const name = (table) => `rushes.${table}`;
-	await restart(LOADING);
-	const tables = (await sql("select string_agg(c.oid::regclass::text, ', ') from pg_class c where relnamespace = 'rushes'::regnamespace and relkind in ('r', 'p') and relname <> all (array['installation', 'transition', 'retention_rule', 'schema_migration', 'restore'])")).trim();
-	await sql(`drop schema if exists bench cascade; truncate ${tables}`);
-	const text = fs.readFileSync(path.join(HERE, "load.sql"), "utf8");
-	await sql(text.replaceAll(":rows", String(rows)));
-	await sql(`do $$ declare t text; d date; begin
-		foreach t in array array['job_done', 'attempt', 'event'] loop
-			for d in select current_date - n from generate_series(1, 40) n loop
-				execute format('create table if not exists rushes.%I partition of rushes.%I for values from (%L) to (%L)',
-					t || to_char(d, '_YYYYMMDD'), t, d, d + 1);
-			end loop;
-		end loop;
-	end $$`);
-	const fill = async (lane) => {
-		for (const [table, insert] of lane) {
-			await sql(`set session_replication_role = replica; set maintenance_work_mem = '1GB'; set jit = off;
-				call bench.load('${name(table)}', $load$${insert}$load$)`);
-		}
-	};
-	await fill(FIRST);
-	await Promise.all(LANES.map(fill));
-	await sql("select setval('rushes.ledger_id_seq', (select max(id) + 1 from rushes.ledger)); vacuum analyze");
-	await restart("autovacuum_vacuum_cost_limit = 2000\n");
-	await sql("checkpoint");
-	const sizes = await stack.postgres.query(`
-		select c.relname as table, c.reltuples::bigint as rows, pg_table_size(c.oid) / 1048576 as mib, pg_indexes_size(c.oid) / 1048576 as index_mib
-		from pg_class c where c.relnamespace = 'rushes'::regnamespace and c.relname = any ('{${BIG}}') order by c.relname`);
-	const count = await sql("select pg_database_size('rushes') / 1048576");
-	for (const { table, rows: n, mib, index_mib } of sizes) console.log(`table ${table}: ${n} rows, ${mib} MiB, indexes ${index_mib} MiB`);
-	console.log(`database of ${rows} recordings: ${count.trim()} MiB, loaded in ${Math.round((Date.now() - begin) / 1000)} s`);
-}
+const sql = (text) => database.sql(text);
 
 /** Times of each look when nothing is due: the median of 21 calls, in one session, as a service has it. */
 async function idle(rows) {
@@ -108,7 +46,7 @@ async function idle(rows) {
 
 /** The large tables that a statement of `text` reads from end to end. */
 async function wholeReads(text) {
-	const { log } = stack.postgres.record;
+	const { log } = database;
 	const from = fs.statSync(log).size;
 	await sql(`load 'auto_explain'; set auto_explain.log_min_duration = 0; set auto_explain.log_nested_statements = on;
 		begin; ${text}; rollback;`);
@@ -130,15 +68,20 @@ const sessions = (count, text) =>
 		Array.from({ length: count }, () => sql(text)),
 	);
 
+/** What slice_sweep() of libcommon/node does: the gate once, then brakes and a batch, each a transaction, until less is due. */
 const SWEEP = `do $$ declare n bigint; begin
+	perform rushes.sweep_gate('bench', (extract(epoch from clock_timestamp()) * 1000000)::bigint, false);
+	commit;
 	loop
+		perform rushes.sweep_brakes('janitor');
+		commit;
 		select count(*) into n from rushes.sweep_decide('janitor', ${BATCH});
 		commit;
 		exit when n < ${BATCH};
 	end loop;
 end $$`;
 
-const decided = async () => (await stack.postgres.query(`select count(*) as entries, count(*) filter (where copy is null) as recordings
+const decided = async () => (await database.query(`select count(*) as entries, count(*) filter (where copy is null) as recordings
 	from rushes.ledger where batch is null and kind = 'decided'`))[0];
 
 /** A change of facts makes `what` due; the dates are derived again, and the sweeps decide until nothing is left. Seconds. */
@@ -165,7 +108,7 @@ async function due(rows, what, change) {
 const expire = (n) => `select rushes.account_plan_set('bench', bench.fixed(1, ${n}), 'paid', now() - interval '40 days')`;
 const age = (n) => [0, 1].map((side) => `select rushes.lifecycle_set('bench', bench.fixed(1, ${n}), bench.fixed(2, ${2 * n + side}), 'age', 30, null, null, true)`).join("; ");
 
-async function measure(rows) {
+async function measureOne(rows) {
 	const idleMs = await idle(rows);
 	const whole = await checkPlans(rows);
 	const few = await due(rows, "1,000 spread over all", expire(2003));
@@ -180,12 +123,17 @@ async function measure(rows) {
 	return { idleMs, few, follow, spread, whole };
 }
 
-try {
-	await stack.prepare();
-	await load(small);
-	const one = await measure(small);
-	await load(large);
-	const ten = await measure(large);
+async function measure(databases) {
+	const results = [];
+	for (database of databases) {
+		await database.start();
+		try {
+			results.push(await measureOne(database.rows));
+		} finally {
+			await database.stop();
+		}
+	}
+	const [one, ten] = results;
 	const grown = (pick) => pick(ten) / pick(one);
 	bench("janitor.decisions_per_s", ten.follow.recordings / ten.follow.seconds, "1/s");
 	bench("janitor.cost_10m_vs_1m", grown(({ follow }) => follow.seconds / follow.recordings), "ratio");
@@ -193,6 +141,27 @@ try {
 	bench("janitor.cost_10m_vs_1m.spread", grown(({ spread }) => spread.seconds / spread.recordings), "ratio");
 	bench("janitor.cost_10m_vs_1m.idle", grown(({ idleMs }) => idleMs), "ratio");
 	process.exitCode = one.whole + ten.whole > 0 ? 1 : 0;
-} finally {
-	await stack.remove();
+}
+
+const STEPS = {
+	load: async (databases) => {
+		for (const one of databases) await one.load();
+	},
+	measure,
+	remove: async (databases) => {
+		for (const one of databases) await one.remove();
+	},
+};
+
+const [step, ...more] = process.argv.slice(2);
+if (more.length > 0 || (step && !STEPS[step])) throw new Error(`usage: janitor.mjs [${Object.keys(STEPS).join(" | ")}]`);
+const both = [number("SMALL", 1_000_000), number("ROWS", 10_000_000)].map((rows) => new Database(rows));
+if (step) await STEPS[step](both);
+else {
+	try {
+		await STEPS.load(both);
+		await STEPS.measure(both);
+	} finally {
+		await STEPS.remove(both);
+	}
 }

@@ -205,6 +205,35 @@ test("a changed rule takes nothing of its account before all dates are derived, 
 	assert.equal(await stateOf(take.recording), "deleted");
 });
 
+test("what a brake let go is counted again when it is used up, and when facts of an account change", async () => {
+	const account = await newAccount("paid", null);
+	const env = await environment({}, account);
+	await stack.postgres.psql(`
+		insert into rushes.recording (id, account, region, environment, state, saved_at, sent_at, bytes)
+		select gen_random_uuid(), '${account}', 'eu1', '${env.id}', 'closed', '2026-01-01', '2026-01-01', 1
+		from generate_series(1, 40)`);
+	const decide = (wanted) => value(`select rushes.brake_decide('replaced', 'recordings', null, ${wanted}, l.last_value, q.last_value)
+		from rushes.ledger_id_seq l, rushes.rules_change_id_seq q`);
+	const hasLooked = () => value("select rushes.brake_has_looked('replaced', 'recordings')");
+	const entry = () => stack.postgres.psql(`select rushes.add_ledger('decided', '${account}', null, null, 'replaced', null, '{}')`);
+	assert.equal(await hasLooked(), "f");
+	assert.equal(await decide(2), "f", "2 of 40 are let go");
+	assert.equal(await hasLooked(), "t");
+	await entry();
+	assert.equal(await hasLooked(), "t");
+	await entry();
+	assert.equal(await hasLooked(), "f", "2 were decided since");
+	await decide(2);
+	await call("lifecycle_set", "test", account, env.id, "edited", 3000, null, null, true);
+	assert.equal(await hasLooked(), "f", "a rule was edited since");
+	await decide(2);
+	await work();
+	assert.equal(await hasLooked(), "f", "its dates were derived since");
+	const all = Number(await value("select count(*) from rushes.recording where state <> 'deleted'"));
+	assert.equal(await decide(Math.floor(all / 20) + 1), "t", "more than 5 % is not");
+	await call("retention_pause_confirm", "test", "replaced", "recordings", "a test");
+});
+
 test("dates that were known for long need no brake", async () => {
 	const account = await newAccount("trial", "2026-03-02 00:00+02");
 	const env = await environment({}, account);
