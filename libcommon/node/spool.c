@@ -23,6 +23,7 @@
 #define JOURNAL_NAME	 "journal"
 #define SUFFIX		 ".sealed"
 #define AGAIN_SUFFIX	 ".again"
+#define TAIL_SUFFIX	 ".tail"
 #define SUPERBLOCK_BYTES 4096
 /* copies/<xx>: one folder per value of the copy UUID's last byte, so that none grows too large to list */
 #define FOLDERS 256
@@ -261,11 +262,17 @@ const char *spool_region(const struct spool *s)
 	return s->region;
 }
 
-void spool_location(const struct uuid *copy, char ret[SPOOL_LOCATION_BYTES])
+/* A file of a copy, by the end of its name. */
+static void beside(const struct uuid *copy, const char *suffix, char ret[SPOOL_LOCATION_BYTES])
 {
 	char text[UUID_TEXT_BYTES];
 	uuid_format(copy, text);
-	(void)snprintf(ret, SPOOL_LOCATION_BYTES, COPIES_NAME "/%02x/%s" SUFFIX, copy->b[UUID_BYTES - 1], text);
+	(void)snprintf(ret, SPOOL_LOCATION_BYTES, COPIES_NAME "/%02x/%s%s", copy->b[UUID_BYTES - 1], text, suffix);
+}
+
+void spool_location(const struct uuid *copy, char ret[SPOOL_LOCATION_BYTES])
+{
+	beside(copy, SUFFIX, ret);
 }
 
 static void folder_of(const struct uuid *copy, char ret[SPOOL_LOCATION_BYTES])
@@ -322,17 +329,10 @@ int spool_create(struct spool *s, const struct uuid *copy, int *ret_fd, struct e
 	return 0;
 }
 
-static void again_of(const struct uuid *copy, char ret[SPOOL_LOCATION_BYTES])
-{
-	char text[UUID_TEXT_BYTES];
-	uuid_format(copy, text);
-	(void)snprintf(ret, SPOOL_LOCATION_BYTES, COPIES_NAME "/%02x/%s" AGAIN_SUFFIX, copy->b[UUID_BYTES - 1], text);
-}
-
 int spool_create_again(struct spool *s, const struct uuid *copy, int *ret_fd, struct error *e)
 {
 	char location[SPOOL_LOCATION_BYTES];
-	again_of(copy, location);
+	beside(copy, AGAIN_SUFFIX, location);
 	int fd = openat(s->dir_fd, location, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600);
 	if (fd < 0)
 		return error_set_errno(e, ERR_RETRY, errno, "cannot create %s", location);
@@ -340,20 +340,49 @@ int spool_create_again(struct spool *s, const struct uuid *copy, int *ret_fd, st
 	return 0;
 }
 
-int spool_replace(struct spool *s, const struct uuid *copy, struct error *e)
+static int rename_again(struct spool *s, const struct uuid *copy, const char *suffix, struct error *e)
 {
 	char from[SPOOL_LOCATION_BYTES], to[SPOOL_LOCATION_BYTES];
-	again_of(copy, from);
-	spool_location(copy, to);
+	beside(copy, AGAIN_SUFFIX, from);
+	beside(copy, suffix, to);
 	if (renameat(s->dir_fd, from, s->dir_fd, to) < 0)
-		return error_set_errno(e, ERR_RETRY, errno, "cannot replace %s", to);
+		return error_set_errno(e, ERR_RETRY, errno, "cannot rename %s to %s", from, to);
 	return spool_sync(s, copy, e);
+}
+
+int spool_replace(struct spool *s, const struct uuid *copy, struct error *e)
+{
+	return rename_again(s, copy, SUFFIX, e);
+}
+
+int spool_keep_tail(struct spool *s, const struct uuid *copy, struct error *e)
+{
+	return rename_again(s, copy, TAIL_SUFFIX, e);
+}
+
+int spool_open_tail(struct spool *s, const struct uuid *copy, int *ret_fd, struct error *e)
+{
+	char location[SPOOL_LOCATION_BYTES];
+	beside(copy, TAIL_SUFFIX, location);
+	int fd = openat(s->dir_fd, location, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+	if (fd < 0)
+		return error_set_errno(e, errno == ENOENT ? ERR_NOTFOUND : ERR_RETRY, errno, "cannot open %s",
+				       location);
+	*ret_fd = fd;
+	return 0;
+}
+
+void spool_drop_tail(struct spool *s, const struct uuid *copy)
+{
+	char location[SPOOL_LOCATION_BYTES];
+	beside(copy, TAIL_SUFFIX, location);
+	(void)unlinkat(s->dir_fd, location, 0);
 }
 
 void spool_drop_again(struct spool *s, const struct uuid *copy)
 {
 	char location[SPOOL_LOCATION_BYTES];
-	again_of(copy, location);
+	beside(copy, AGAIN_SUFFIX, location);
 	(void)unlinkat(s->dir_fd, location, 0);
 }
 
@@ -380,6 +409,7 @@ int spool_remove(struct spool *s, const struct uuid *copy, bool *ret_was_there, 
 {
 	char location[SPOOL_LOCATION_BYTES];
 	spool_location(copy, location);
+	spool_drop_tail(s, copy);
 	bool was_there = unlinkat(s->dir_fd, location, 0) == 0;
 	if (!was_there && errno != ENOENT)
 		return error_set_errno(e, ERR_RETRY, errno, "cannot unlink %s", location);
@@ -400,11 +430,33 @@ static bool is_own(const char *name)
 	return false;
 }
 
+/* The copy that a name is of, which has to be exactly the one that is made of it. */
+static bool parse_location(const char *name, const char *suffix, struct uuid *ret)
+{
+	const char *file = strrchr(name, '/');
+	char text[UUID_TEXT_BYTES];
+	if (!file || strlen(file + 1) != UUID_TEXT_BYTES - 1 + strlen(suffix))
+		return false;
+	(void)snprintf(text, sizeof(text), "%.36s", file + 1);
+	struct uuid copy;
+	char location[SPOOL_LOCATION_BYTES];
+	if (!uuid_parse(text, &copy))
+		return false;
+	beside(&copy, suffix, location);
+	if (strcmp(location, name) != 0)
+		return false;
+	*ret = copy;
+	return true;
+}
+
 int spool_remove_stray(struct spool *s, const char *name, struct error *e)
 {
 	if (is_own(name) || strncmp(name, JOURNAL_NAME "/", strlen(JOURNAL_NAME "/")) == 0 || name[0] == '/' ||
 	    strstr(name, ".."))
 		return error_set(e, ERR_DENIED, "%s is not to be removed", name);
+	struct uuid copy;
+	if (parse_location(name, SUFFIX, &copy))
+		spool_drop_tail(s, &copy);
 	if (unlinkat(s->dir_fd, name, 0) < 0 && errno != ENOENT)
 		return error_set_errno(e, ERR_RETRY, errno, "cannot unlink %s", name);
 	char folder[PATH_MAX];
@@ -415,26 +467,17 @@ int spool_remove_stray(struct spool *s, const char *name, struct error *e)
 	return sync_folder(s->dir_fd, slash ? folder : ".", e);
 }
 
-/* The copy that a name is of: exactly what spool_location makes. */
-static bool parse_location(const char *name, struct uuid *ret)
+static int walk_folder(struct spool *s, const char *folder, int depth, spool_visit *visit, void *arg, struct error *e);
+
+static bool is_tail_of_copy(struct spool *s, const char *name)
 {
-	const char *file = strrchr(name, '/');
-	char text[UUID_TEXT_BYTES];
-	if (!file || strlen(file + 1) != UUID_TEXT_BYTES - 1 + strlen(SUFFIX))
-		return false;
-	(void)snprintf(text, sizeof(text), "%.36s", file + 1);
 	struct uuid copy;
 	char location[SPOOL_LOCATION_BYTES];
-	if (!uuid_parse(text, &copy))
+	if (!parse_location(name, TAIL_SUFFIX, &copy))
 		return false;
 	spool_location(&copy, location);
-	if (strcmp(location, name) != 0)
-		return false;
-	*ret = copy;
-	return true;
+	return faccessat(s->dir_fd, location, F_OK, AT_SYMLINK_NOFOLLOW) == 0;
 }
-
-static int walk_folder(struct spool *s, const char *folder, int depth, spool_visit *visit, void *arg, struct error *e);
 
 static int walk_entry(struct spool *s, const char *name, int depth, spool_visit *visit, void *arg, struct error *e)
 {
@@ -444,7 +487,9 @@ static int walk_entry(struct spool *s, const char *name, int depth, spool_visit 
 	if (S_ISDIR(st.st_mode))
 		return depth < WALK_DEPTH_MAX ? walk_folder(s, name, depth + 1, visit, arg, e) : 0;
 	struct uuid copy;
-	bool is_copy = S_ISREG(st.st_mode) && parse_location(name, &copy);
+	bool is_copy = S_ISREG(st.st_mode) && parse_location(name, SUFFIX, &copy);
+	if (!is_copy && is_tail_of_copy(s, name))
+		return 0;
 	return visit(arg, name, is_copy ? &copy : NULL, e);
 }
 

@@ -5,6 +5,7 @@
  *	<path>/beats			how many of its beats the database has written down, as far as it knows
  *	<path>/journal/			what makes growing copies durable (spool/journal.h)
  *	<path>/copies/<xx>/<copy>.sealed	one file per copy; <xx> are the last two digits of the copy's UUID
+ *	<path>/copies/<xx>/<copy>.tail		what the journal had of a copy whose row is lost
  *
  * Only the process that holds the spool's lock creates or unlinks files in it. Functions may block: off the loop. */
 #ifndef RUSHES_NODE_SPOOL_H
@@ -62,6 +63,12 @@ int spool_create_again(struct spool *s, const struct uuid *copy, int *ret_fd, st
 int spool_replace(struct spool *s, const struct uuid *copy, struct error *e) _must_check_;
 void spool_drop_again(struct spool *s, const struct uuid *copy);
 
+/* A copy's tail: what the journal had of it when nobody knew its row any more (spool/tail.h). Lies beside its file, and
+ * goes with it. spool_keep_tail() makes the second file the tail, durably. ERR_NOTFOUND: there is none. */
+int spool_keep_tail(struct spool *s, const struct uuid *copy, struct error *e) _must_check_;
+int spool_open_tail(struct spool *s, const struct uuid *copy, int *ret_fd, struct error *e) _must_check_;
+void spool_drop_tail(struct spool *s, const struct uuid *copy);
+
 /* Makes the file's entry in its folder durable; the file's own bytes are the caller's to flush. */
 int spool_sync(struct spool *s, const struct uuid *copy, struct error *e) _must_check_;
 
@@ -75,8 +82,8 @@ int spool_remove(struct spool *s, const struct uuid *copy, bool *ret_was_there, 
 /* Removes a file that is no copy's by its path relative to the spool. Refuses the superblock. */
 int spool_remove_stray(struct spool *s, const char *name, struct error *e) _must_check_;
 
-/* Each file below the spool but the superblock and the journal: `name` relative to the spool, `copy` NULL when the name
- * is no copy's. Stops at the first negative result, which it returns. */
+/* Each file below the spool but the superblock, the journal and tails of copies that are there: `name` relative to the
+ * spool, `copy` NULL when the name is no copy's. Stops at the first negative result, which it returns. */
 typedef int spool_visit(void *arg, const char *name, const struct uuid *copy, struct error *e);
 int spool_walk(struct spool *s, spool_visit *visit, void *arg, struct error *e) _must_check_;
 

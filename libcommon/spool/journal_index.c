@@ -188,8 +188,7 @@ int journal_index_build(struct journal *j, struct error *e)
 	return 0;
 }
 
-/* The entries of a copy: from *ret_begin up to the result. */
-static size_t entries_of(const struct journal_index *x, const struct uuid *copy, size_t *ret_begin)
+size_t journal_entries_of(const struct journal_index *x, const struct uuid *copy, size_t *ret_begin)
 {
 	size_t low = 0, high = x->n;
 	while (low < high) {
@@ -211,7 +210,7 @@ int journal_keep(struct journal *j, const struct uuid *copy, struct error *e)
 	(void)pthread_mutex_lock(&j->lock);
 	struct journal_stream *s = j->index && !journal_find(j, copy) ? journal_stream_add(j, copy) : NULL;
 	if (s) {
-		size_t begin, end = entries_of(j->index, copy, &begin);
+		size_t begin, end = journal_entries_of(j->index, copy, &begin);
 		j->n_kept++;
 		for (size_t i = begin; i < end; i++) {
 			const struct journal_entry *n = &j->index->entries[i];
@@ -332,7 +331,7 @@ static int read_entry(struct reading *g, const struct journal_entry *n, struct e
 static int read_entries(struct reading *g, const struct uuid *copy, struct error *e)
 {
 	const struct journal_index *x = g->journal->index;
-	size_t i, end = entries_of(x, copy, &i);
+	size_t i, end = journal_entries_of(x, copy, &i);
 	int r = 0;
 	/* by offset in the segment: what begins behind the next byte leaves a gap */
 	for (; r == 0 && i < end && x->entries[i].from <= g->at; i++)

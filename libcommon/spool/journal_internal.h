@@ -147,6 +147,8 @@ typedef int journal_visit(void *arg, const struct journal_batch_head *h, uint64_
 int journal_scan(struct journal *j, unsigned file, uint64_t limit, journal_visit *visit, void *arg,
 		 struct error *e) _must_check_;
 int journal_index_build(struct journal *j, struct error *e) _must_check_;
+/* The entries of a copy: from *ret_begin up to the result. */
+size_t journal_entries_of(const struct journal_index *x, const struct uuid *copy, size_t *ret_begin);
 void journal_index_free(struct journal_index *x);
 
 #endif

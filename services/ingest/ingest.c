@@ -165,7 +165,9 @@ static int open_journal(struct ingest *g, struct error *e)
 static int start_journal(struct ingest *g, struct error *e)
 {
 	struct error why = {0};
-	int r = journal_start(g->host.journal, &why);
+	int r = spool_is_read_only(g->spool)
+		    ? error_set(&why, ERR_FULL, "it still has what could not be kept elsewhere (tails.h)")
+		    : journal_start(g->host.journal, &why);
 	if (r == 0)
 		return 0;
 	if (r != ERR_FULL)

@@ -5,6 +5,7 @@
 #include "node/slice.h"
 #include "node/worker.h"
 #include "recording_rows.h"
+#include "tails.h"
 
 #include <errno.h>
 #include <string.h>
@@ -199,5 +200,7 @@ int recover_from_journal(const struct recover_options *o, struct error *e)
 	for (size_t i = 0; r == 0 && i < n; i++)
 		if (cases[i].is_open)
 			r = journal_keep(o->host->journal, &cases[i].copy, e);
+	if (r == 0)
+		r = tails_save(o->host, e);
 	return r == 0 ? fill_all(o, cases, n, e) : r;
 }

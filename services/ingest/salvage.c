@@ -8,6 +8,7 @@
 #include "spool/appender.h"
 #include "spool/codec.h"
 #include "spool/sealed.h"
+#include "tails.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -60,6 +61,8 @@ static int fill_file(struct segment_host *h, int fd, const struct uuid *recordin
 	if (r == 0 && a)
 		r = journal_read(h->journal, copy, recording, (uint32_t)number, key, sealed_appender_taken(a), append,
 				 a, e);
+	if (r == 0 && a)
+		r = tails_append(h, copy, recording, number, key, a, e);
 	if (r == 0 && a)
 		r = sealed_appender_complete(a, e);
 	return r;
@@ -126,6 +129,8 @@ static int write_again(struct segment_host *h, const struct patient *p, int from
 	if (r == 0 && a && p->is_kept)
 		r = journal_read(h->journal, p->copy, p->recording, (uint32_t)p->number, p->key,
 				 sealed_appender_taken(a), append, a, e);
+	if (r == 0 && a)
+		r = tails_append(h, p->copy, p->recording, p->number, p->key, a, e);
 	bool is_short = a && p->is_kept && p->kept.durable != UINT64_MAX && sealed_appender_taken(a) < p->kept.durable;
 	if (r == 0 && is_short)
 		r = error_set(e, ERR_RETRY, "only %llu of %llu durable bytes can be read",
@@ -187,7 +192,9 @@ static int take_from_journal(struct segment_host *h, struct patient *p, bool has
 		return 0;
 	(void)pthread_mutex_lock(&h->salvage);
 	p->is_kept = journal_is_kept(h->journal, p->copy, &p->kept);
-	bool has_bytes = p->is_kept && !(p->kept.from == UINT64_MAX && p->kept.durable == UINT64_MAX);
+	if (!p->is_kept)
+		p->kept = (struct journal_keeping){.durable = UINT64_MAX, .from = UINT64_MAX};
+	bool has_bytes = p->kept.from != UINT64_MAX || p->kept.durable != UINT64_MAX || tails_has(h, p->copy);
 	int r = 0;
 	if (has_bytes || has_failed) {
 		/* what counts of its own file is known of one that failed */
@@ -263,5 +270,8 @@ int segment_salvage(struct segment_host *h, const struct uuid *recording, int64_
 	if (r < 0)
 		return r;
 	const struct segment_end_facts facts = {.bytes = scan.plain, .crc32 = scan.crc32};
-	return segment_row_close(h->db, &ids, number, &facts, scan.sha256, false, &ret->bytes, e);
+	r = segment_row_close(h->db, &ids, number, &facts, scan.sha256, false, &ret->bytes, e);
+	if (r == 0)
+		spool_drop_tail(h->spool, copy);
+	return r;
 }

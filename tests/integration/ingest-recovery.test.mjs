@@ -395,6 +395,65 @@ describe("ingest when its disk or its servers fail", () => {
 		});
 	});
 
+	describe("rows that a restored database does not know", () => {
+		const TABLES = ["recording", "recording_personal", "recording_key", "segment", "copy", "job", "event"];
+		const withoutChecks = (sql) => stack.postgres.psql(`BEGIN; SET LOCAL session_replication_role = replica; ${sql} COMMIT`);
+		const column = (table) => (table === "recording" ? "id" : "recording");
+		const lose = (id) => withoutChecks(TABLES.map((table) => `CREATE TABLE IF NOT EXISTS public.lost_${table} (LIKE rushes.${table});
+			INSERT INTO public.lost_${table} OVERRIDING SYSTEM VALUE SELECT * FROM rushes.${table} WHERE ${column(table)} = '${id}';
+			DELETE FROM rushes.${table} WHERE ${column(table)} = '${id}';`).join("\n"));
+		const bringBack = (id) => withoutChecks(TABLES.map((table) => `INSERT INTO rushes.${table} OVERRIDING SYSTEM VALUE
+			SELECT * FROM public.lost_${table} WHERE ${column(table)} = '${id}';`).join("\n"));
+
+		/** A take whose last bytes are in the journal alone when ingest is killed. */
+		async function begun() {
+			const bytes = randomBytes(PAYLOAD + 30_000);
+			const { connection, ready: opened } = await takes.begin(await takes.token(), randomUUID());
+			for (let at = 0; at < bytes.length; at += 8000) {
+				connection.sendBytes(at, bytes.subarray(at, at + 8000));
+				await delay(5);
+			}
+			const acked = await ackTo(connection, bytes.length);
+			const [segment] = await takes.segments(opened.recording);
+			return { recording: opened.recording, bytes, acked, copy: segment.copy, file: takes.path(segment), tail: takes.path(segment).replace(/sealed$/, "tail") };
+		}
+
+		const emptyJournal = () => {
+			const folder = path.join(stack.spoolPath("ingest"), "journal");
+			for (const name of fs.readdirSync(folder)) fs.rmSync(path.join(folder, name));
+		};
+
+		it("leave the whole of what was acknowledged in the spool, until they are known again or let go", { timeout: 120_000 }, async () => {
+			const [known, unwanted] = [await begun(), await begun()];
+			await stack.kill("ingest");
+			await lose(known.recording);
+			await lose(unwanted.recording);
+			await stack.startService("ingest");
+			for (const { file, tail, copy } of [known, unwanted]) {
+				assert.ok(fs.existsSync(file) && fs.existsSync(tail));
+				assert.ok(stack.log("ingest").some(({ copy: of, message }) => of === copy && /ALARM: the journal has .* kept/.test(message)));
+			}
+			// later starts neither remove nor replace them, whatever became of the journal
+			await stack.kill("ingest");
+			emptyJournal();
+			await advanceTime(stack, "7 hours");
+			const kept = fs.readFileSync(known.tail);
+			await stack.startService("ingest");
+			assert.ok(fs.readFileSync(known.tail).equals(kept));
+			assert.ok(fs.existsSync(unwanted.tail));
+			const { node } = JSON.parse(fs.readFileSync(path.join(stack.spoolPath("ingest"), "superblock.json"), "utf8"));
+			await stack.ctl(["node", "discard", node, unwanted.copy, "--reason", "a drill", "--yes"], { json: false });
+			await stack.kill("ingest");
+			await advanceTime(stack, "0 s");
+			await bringBack(known.recording);
+			await stack.startService("ingest");
+			assert.ok(!fs.existsSync(unwanted.file) && !fs.existsSync(unwanted.tail));
+			await closed(known.recording);
+			await takes.holds(known.recording, known.bytes, known.acked);
+			assert.ok(!fs.existsSync(known.tail));
+		});
+	});
+
 	it("stores nothing of what may not record", { timeout: 60_000 }, async () => {
 		const token = await takes.token();
 		await stack.postgres.psql(`UPDATE rushes.account SET plan = 'paid', paid_until = now() - interval '1 day' WHERE id = '${account.account}'`);

@@ -18,6 +18,8 @@
 #define TOTAL JOURNAL_TOTAL_MIN
 /* Each waits two seconds for room. */
 #define APPEND_TRIES 30
+/* of a millisecond, for a batch */
+#define WAITS_MAX 60000
 
 static const uint8_t key_a[32] = {1}, key_b[32] = {2};
 
@@ -78,9 +80,10 @@ static void stop(struct world *w)
 
 static void wait_for(struct world *w, uint64_t batch)
 {
-	while (journal_durable(w->j) < batch && !journal_failed(w->j))
+	for (int i = 0; i < WAITS_MAX && journal_durable(w->j) < batch && !journal_failed(w->j); i++)
 		(void)usleep(1000);
 	assert_false(journal_failed(w->j));
+	assert_true(journal_durable(w->j) >= batch);
 }
 
 static uint8_t byte_of(const struct uuid *copy, uint64_t at)
