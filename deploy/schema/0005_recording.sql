@@ -724,8 +724,15 @@ begin
 	if r.state <> 'saved' then
 		perform rushes.refuse('RU001', format('recording %s is %s', r.id, r.state));
 	end if;
-	if p_bytes <> r.bytes or p_sha256 <> coalesce(r.expected_sha256, p_sha256) then
-		perform rushes.refuse('RU005', format('recording %s: %s bytes copied, %s saved, or another hash', r.id, p_bytes, r.bytes));
+	if p_bytes <> r.bytes then
+		perform rushes.refuse('RU005', format('recording %s: %s bytes were copied, %s were saved', r.id, p_bytes, r.bytes));
+	end if;
+	if p_sha256 <> r.expected_sha256 then
+		perform rushes.refuse('RU005', format('recording %s: the SHA-256 of its %s segments together is %s, the client said %s%s', r.id,
+			p_facts->>'segments', encode(p_sha256, 'hex'), encode(r.expected_sha256, 'hex'),
+			case (p_facts->>'overlaps_that_differ')::integer when 0 then '' when 1
+				then '; 1 of its segments differs from an earlier one where they overlap'
+				else format('; %s of its segments differ from earlier ones where they overlap', p_facts->>'overlaps_that_differ') end));
 	end if;
 	c := rushes.make_present(p_copy, j);
 	select e.conversion into v_conversion from rushes.environment e where e.account = r.account and e.id = r.environment;

@@ -273,6 +273,8 @@ int raw_copy_tell(struct raw_copy *c, size_t n_segments, struct db_result **ret_
 				       .bytes = c->written,
 				       .sha256 = sha256,
 				       .facts = facts};
+	/* not before: what was followed is copied again when something in it differs */
+	metric_add(c->transcoder->differing_overlaps, c->differences);
 	/* from here on an answer may be lost while the database knows the file as present */
 	c->told = true;
 	int r = file_copied(platform_db(c->transcoder->platform), c->job, &made, ret_jobs, e);

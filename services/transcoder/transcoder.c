@@ -64,6 +64,12 @@ static void make_metrics(struct transcoder *t)
 	t->converted_seconds = metric_series(metrics_counter(m, "rushes_transcoder_converted_seconds_total",
 							     "Playing time converted", NULL),
 					     NULL);
+	t->differing_overlaps =
+	    metric_series(metrics_counter(m, "rushes_transcoder_overlaps_that_differ_total",
+					  "Segments that differ from an earlier one of their recording where they "
+					  "overlap: the earlier one's bytes count.",
+					  NULL),
+			  NULL);
 	t->alarms = metric_series(metrics_counter(m, "rushes_transcoder_alarms_total",
 						  "Conversion children killed for a forbidden system call", NULL),
 				  NULL);

@@ -39,7 +39,7 @@ struct transcoder {
 	_Atomic unsigned copying, following; /* copy jobs that were due when they were claimed, and early ones */
 	int encoder_threads;
 	bool serving; /* transfers to peers may still run */
-	struct metric_series *copied_bytes, *converted_seconds, *alarms;
+	struct metric_series *copied_bytes, *converted_seconds, *alarms, *differing_overlaps;
 	struct metric *conversions_total, *follows;
 };
 

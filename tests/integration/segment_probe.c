@@ -1,9 +1,9 @@
 /* Stands in for the services around a transcoder in tests, with the real keys and formats:
  *
- *	segment_probe seal ROOT_KEY_FILE ACCOUNT RECORDING FILE FOLDER START:BYTES...
- *		cuts FILE into segments, seals each into FOLDER/<copy>.sealed, prints keys and segments as JSON
- *	segment_probe open ROOT_KEY_FILE RECORDING SEALED_FILE OUTPUT
- *		opens a sealed file into a plain one
+ *	segment_probe seal ROOT_KEY_FILE ACCOUNT RECORDING FILE FOLDER START:BYTES[x]...
+ *		cuts FILE into segments, seals each into FOLDER/<copy>.sealed, prints keys and segments as JSON; x: each
+ *of its bytes is another than the file's segment_probe open ROOT_KEY_FILE RECORDING SEALED_FILE OUTPUT opens a sealed
+ *file into a plain one
  *
  * DATABASE in the environment is the connection string of the role whose part is played (ingest, transcoder). */
 #include "base/hex.h"
@@ -13,6 +13,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdbool.h>
 #include <string.h>
 #include <sys/stat.h>
 
@@ -69,7 +70,7 @@ static int seal(struct db_pool *db, const struct keyring *root, char **args, int
 	struct recording_key made;
 	if (n_args < 5 || !uuid_parse(args[0], &account) || !uuid_parse(args[1], &recording))
 		return error_set(e, ERR_FATAL,
-				 "usage: seal ROOT_KEY_FILE ACCOUNT RECORDING FILE FOLDER START:BYTES...");
+				 "usage: seal ROOT_KEY_FILE ACCOUNT RECORDING FILE FOLDER START:BYTES[x]...");
 	int r = read_whole(args[2], &data, &size, e);
 	if (r == 0)
 		r = recording_key_make(db, root, &account, &recording, key, &made, e);
@@ -78,7 +79,8 @@ static int seal(struct db_pool *db, const struct keyring *root, char **args, int
 		char *colon = NULL, *end = NULL;
 		unsigned long start = strtoul(args[i], &colon, 10);
 		unsigned long bytes = *colon == ':' ? strtoul(colon + 1, &end, 10) : 0;
-		if (!end || *end || start > size || bytes > size - start) {
+		bool is_other = end && *end == 'x';
+		if (!end || end[is_other] || start > size || bytes > size - start) {
 			r = error_set(e, ERR_FATAL, "no such part: %s", args[i]);
 			break;
 		}
@@ -87,8 +89,12 @@ static int seal(struct db_pool *db, const struct keyring *root, char **args, int
 						.recording = recording,
 						.copy = uuid_v7(),
 						.segment = (uint32_t)(i - 4)};
+		for (size_t at = start; is_other && at < start + bytes; at++)
+			data[at] ^= 1;
 		r = seal_segment(args[3], &h, key, data + start, bytes, e);
 		(void)json_array_append_new(segments, segment_json(&h, data + start, start, bytes));
+		for (size_t at = start; is_other && at < start + bytes; at++)
+			data[at] ^= 1;
 	}
 	if (r == 0) {
 		char account_key[UUID_TEXT_BYTES], wrapped[2 * WRAPPED_KEY_BYTES + 1];

@@ -69,8 +69,11 @@ function startIngest() {
 const beatNow = () =>
 	call("node_beat", INGEST, "eu1", "ingest", `https://localhost:${server.address().port}`, 1e12, 1e12, false);
 
-/** A saved recording of these bytes, cut at `cuts` ([start, bytes] of each segment); `spoil` changes the sealed files. */
-async function save(file, { conversion = "always", cuts, spoil = () => {} } = {}) {
+/**
+ * A saved recording of these bytes, cut at `cuts` ([start, bytes, isOther] of each segment; isOther: each byte is another than the
+ * file's); `spoil` changes the sealed files, `sha256` is what the client said of the whole.
+ */
+async function save(file, { conversion = "always", cuts, spoil = () => {}, sha256 = null } = {}) {
 	const size = fs.statSync(file).size;
 	const recording = uuid();
 	const code = `\\x${crypto.randomBytes(8).toString("hex")}`;
@@ -94,7 +97,7 @@ async function save(file, { conversion = "always", cuts, spoil = () => {} } = {}
 		null,
 	);
 	assert.equal(opened.verdict, "new");
-	const parts = (cuts ?? [[0, size]]).map(([start, bytes]) => `${start}:${bytes}`);
+	const parts = (cuts ?? [[0, size]]).map(([start, bytes, isOther]) => `${start}:${bytes}${isOther ? "x" : ""}`);
 	const { stdout } = await run(
 		PROBE,
 		["seal", stack.keyFile("spool-root"), account, recording, file, segments, ...parts],
@@ -110,7 +113,7 @@ async function save(file, { conversion = "always", cuts, spoil = () => {} } = {}
 		await call("segment_present", s.copy, INGEST);
 		await call("segment_close", recording, s.number, INGEST, s.bytes, `\\x${s.sha256}`, s.crc32);
 	}
-	await call("recording_saved", recording, "user", true, false, false, size, null);
+	await call("recording_saved", recording, "user", true, false, false, size, sha256 && `\\x${sha256}`);
 	return { recording, segments: sealed.segments };
 }
 
@@ -300,6 +303,68 @@ describe("a segment", () => {
 		assert.equal(await reached(saved.recording, ["processed", "failed-copy"]), "processed");
 		assert.equal((await filesOf(saved.recording)).find(({ kind }) => kind === "raw").sha256, await sha256sum(sent.file));
 		await agreed();
+	});
+});
+
+describe("segments", () => {
+	const sent = fixture("cam-vp8-opus.webm");
+	const { length } = sent.bytes;
+	const digest = (bytes) => crypto.createHash("sha256").update(bytes).digest("hex");
+	const alarms = (recording) =>
+		stack.log("transcoder").filter((line) => line.recording === recording && /ALARM: \d+ bytes of segment \d+ are not those/.test(line.message));
+	const differing = async () => {
+		const { body } = await stack.admin("transcoder", "/metrics");
+		return Number(/^rushes_transcoder_overlaps_that_differ_total (\d+)/m.exec(body)?.[1] ?? 0);
+	};
+
+	it("that overlap with other bytes: the earlier ones count, and it is told", { timeout: 120_000 }, async () => {
+		const before = await differing();
+		// what came again lies within what was there, and reaches beyond it
+		const cuts = [
+			[0, 200_000],
+			[50_000, 40_000, true],
+			[150_000, 100_000, true],
+			[250_000, length - 250_000],
+		];
+		const whole = Buffer.from(sent.bytes);
+		for (let at = 200_000; at < 250_000; at++) whole[at] ^= 1;
+		const { recording } = await save(sent.file, { conversion: "never", cuts, sha256: digest(whole) });
+		assert.equal(await reached(recording, ["processed", "failed-copy"]), "processed");
+		const [main] = await filesOf(recording);
+		assert.equal(main.sha256, digest(whole));
+		assert.equal(main.facts.overlaps_that_differ, 2);
+		// a follower that finds a difference copies again, and says so again
+		assert.deepEqual(
+			new Set(alarms(recording).map(({ message }) => /\d+ bytes of segment \d+/.exec(message)[0])),
+			new Set(["40000 bytes of segment 1", "50000 bytes of segment 2"]),
+		);
+		assert.equal((await differing()) - before, 2);
+	});
+
+	/** The copy failed at once and for good, and everything that came is there still. */
+	async function failedForGood({ recording, segments: made }, reason) {
+		assert.equal(await reached(recording, ["processed", "failed-copy"]), "failed-copy");
+		const attempts = await attemptsOf(recording);
+		assert.deepEqual(attempts.map(({ outcome, class: kind }) => [outcome, kind]), [["failed", "reject"]]);
+		assert.match(attempts[0].error, reason);
+		const copies = await stack.postgres.query(`select id, state, rule, due_at > rushes.rushes_now() + interval '27 days' as is_late
+			from rushes.copy where recording = '${recording}' and segment is not null order by segment`);
+		assert.deepEqual(copies, made.map(({ copy }) => ({ id: copy, state: "present", rule: "failed-copy", is_late: true })));
+		await agreed();
+	}
+
+	it("whose whole has another SHA-256 than the client said fail for good, and are kept", { timeout: 180_000 }, async () => {
+		const cuts = [[0, 200_000], [200_000, length - 200_000]];
+		const said = digest(Buffer.from("another take"));
+		await failedForGood(
+			await save(sent.file, { cuts, sha256: said }),
+			new RegExp(`SHA-256 of its 2 segments together is ${digest(sent.bytes)}, the client said ${said}`),
+		);
+	});
+
+	it("that differ where they overlap are named as the reason", { timeout: 180_000 }, async () => {
+		const cuts = [[0, 200_000], [150_000, 100_000, true], [250_000, length - 250_000]];
+		await failedForGood(await save(sent.file, { cuts, sha256: digest(sent.bytes) }), /1 of its segments differs from an earlier one where they overlap/);
 	});
 });
 
