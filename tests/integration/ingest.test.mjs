@@ -19,7 +19,10 @@ const PAYLOAD = 65504;
 const KILLS = Number(process.env.INGEST_KILLS ?? 3);
 const sha256 = (bytes) => createHash("sha256").update(bytes).digest("hex");
 
-describe("ingest", () => {
+// of all its tests together, and of each that names none
+const LIMIT_MS = 500_000;
+
+describe("ingest", { timeout: LIMIT_MS }, () => {
 	let stack;
 	let account;
 

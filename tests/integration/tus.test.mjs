@@ -11,7 +11,10 @@ import { BYTES, Uploads, VERSION, checksum, metadata, sessionToken } from "../li
 
 const sha256 = (bytes) => createHash("sha256").update(bytes).digest("hex");
 
-describe("tus", () => {
+// of all its tests together, and of each that names none
+const LIMIT_MS = 500_000;
+
+describe("tus", { timeout: LIMIT_MS }, () => {
 	let stack;
 	let account;
 	let mine;

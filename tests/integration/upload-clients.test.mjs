@@ -33,7 +33,10 @@ class BrowserlikeStack extends tus.DefaultHttpStack {
 	}
 }
 
-describe("upload clients", () => {
+// of all its tests together, and of each that names none
+const LIMIT_MS = 500_000;
+
+describe("upload clients", { timeout: LIMIT_MS }, () => {
 	let stack;
 	let account;
 	let token;

@@ -104,8 +104,14 @@ export async function errorOf(connection, limitMs) {
 }
 
 /** The code of the close frame that follows. */
-export function closeCode(connection) {
-	return new Promise((resolve) => connection.socket.once("close", resolve));
+export function closeCode(connection, limitMs = 60_000) {
+	return new Promise((resolve, reject) => {
+		const timer = setTimeout(() => reject(new Error(`no close frame within ${limitMs / 1000} s`)), limitMs);
+		connection.socket.once("close", (code) => {
+			clearTimeout(timer);
+			resolve(code);
+		});
+	});
 }
 
 export async function ackTo(connection, offset) {

@@ -96,5 +96,5 @@ export const runLoad = (mode, options, more) => startLoad(mode, options, more).e
 
 /** CPU seconds for one GiB of every primitive, and their sum. */
 export function measureFloor(bytes, file) {
-	return JSON.parse(execFileSync(path.join(PROGRAMS, "floor"), [String(bytes), file], { encoding: "utf8" }));
+	return JSON.parse(execFileSync(path.join(PROGRAMS, "floor"), [String(bytes), file], { encoding: "utf8", timeout: LIMIT_MS }));
 }
