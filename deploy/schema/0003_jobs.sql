@@ -11,11 +11,12 @@ end $$;
 
 create function rushes.add_audit(p_actor text, p_action text, p_account uuid, p_subject text, p_detail jsonb default '{}')
 	returns void
-	language sql
+	language plpgsql
 	as $$
+begin
 	insert into rushes.audit (actor, action, account, subject, detail)
-	values (p_actor, p_action, p_account, p_subject, coalesce(p_detail, '{}'))
-$$;
+	values (p_actor, p_action, p_account, p_subject, coalesce(p_detail, '{}'));
+end $$;
 
 -- Locks recordings and refuses unless all may become p_to: asked in every transaction that writes recording.state.
 create function rushes.lock_for_state(p_recordings uuid[], p_to text) returns void
@@ -102,8 +103,11 @@ create function rushes.node_silence() returns interval
 	as $$ select interval '30 s' $$;
 
 create function rushes.node_is_silent(p_node uuid) returns boolean
-	language sql stable
-	as $$ select beat_at < rushes.rushes_now() - rushes.node_silence() from rushes.node where id = p_node $$;
+	language plpgsql stable
+	as $$
+begin
+	return (select beat_at < rushes.rushes_now() - rushes.node_silence() from rushes.node where id = p_node);
+end $$;
 
 -- Up to where closed segments cover a recording from its beginning without a gap; p_answering: those on silent nodes left
 -- out. A segment begins where the covered bytes ended when it was opened, so beginnings never decrease.
@@ -127,12 +131,13 @@ end $$;
 
 -- Whether the spools that the job cannot do without beat. A copy needs those whose segments no other spool has.
 create function rushes.nodes_beat(p_job rushes.job) returns boolean
-	language sql stable
+	language plpgsql stable
 	as $$
-	select case when p_job.kind = 'copy' then
+begin
+	return case when p_job.kind = 'copy' then
 		coalesce((select rushes.covered_end(r.id, true) >= r.bytes from rushes.recording r where r.id = p_job.recording), true)
-	else coalesce(not rushes.node_is_silent(p_job.node), true) end
-$$;
+	else coalesce(not rushes.node_is_silent(p_job.node), true) end;
+end $$;
 
 -- Whether a follower may claim the job now: a copy job of a recording that is still open, with a segment to be pulled.
 create function rushes.may_follow(p_job rushes.job) returns boolean
@@ -145,13 +150,14 @@ $$;
 
 -- A push waits until the files before it, for the same target, have had their turn.
 create function rushes.has_turn(p_job rushes.job) returns boolean
-	language sql stable
+	language plpgsql stable
 	as $$
-	select p_job.kind <> 'push' or not exists (
+begin
+	return p_job.kind <> 'push' or not exists (
 		select from rushes.job o
 		where o.recording = p_job.recording and o.kind = 'push' and o.target = p_job.target and o.rank < p_job.rank
-		  and (o.state = 'running' or o.failures = 0))
-$$;
+		  and (o.state = 'running' or o.failures = 0));
+end $$;
 
 -- Claims the hinted job if it is due, else the next due one of the account with the fewest running. With p_early also copy
 -- jobs of recordings that are still open, when nothing is due; without p_due only those. The lease runs for p_lease. Returns no

@@ -7,13 +7,14 @@ create function rushes.second_look_wait(p_number smallint) returns interval
 
 -- The target confirmed that a copy is gone there: called in that transaction.
 create function rushes.second_look_add(c rushes.copy, p_evidence jsonb) returns void
-	language sql
+	language plpgsql
 	as $$
+begin
 	insert into rushes.second_look (copy, recording, account, file_kind, target, location, temporary, upload_id, evidence, due_at)
 	values (c.id, c.recording, c.account, c.kind, c.target, c.location, c.temporary, c.upload_id,
 		jsonb_build_object('store', coalesce(p_evidence->>'store', c.evidence->>'store')),
-		rushes.rushes_now() + rushes.second_look_wait(1::smallint))
-$$;
+		rushes.rushes_now() + rushes.second_look_wait(1::smallint));
+end $$;
 
 -- A file is sent again to where a removed copy of it lay: what it writes must not be taken for something that came late. The
 -- recording is locked by the caller.

@@ -3,6 +3,7 @@
 import { spawn } from "node:child_process";
 import fs from "node:fs";
 import path from "node:path";
+import { RESTORE_HELPERS } from "./restore.mjs";
 import { HASH, INGEST, START, TRANSCODER, literal, stack, startDatabase } from "../lib/steps.mjs";
 
 const HELPERS = `
@@ -21,18 +22,17 @@ begin
 	return v;
 end $$;
 
-create function simulation.copy_id(p_recording uuid, p_name text) returns uuid language sql immutable
+create function simulation.copy_id(p_recording uuid, p_name text) returns uuid language sql stable
 	as $$ select md5(p_recording || p_name)::uuid $$;
 
--- A take of 100 bytes in each of so many closed segments; the session of another take, or one of its own.
-create function simulation.take(p_recording uuid, p_account uuid, p_environment uuid, p_replaces uuid, p_segments integer) returns text
-	language plpgsql as $$
+-- A take of 100 bytes in each of so many closed segments, in the session of the take p_beside, or in one of its own.
+create function simulation.take(p_recording uuid, p_account uuid, p_environment uuid, p_beside uuid, p_replaces uuid, p_segments integer)
+	returns text language plpgsql as $$
 declare
 	v_code bytea := decode(md5('link' || p_recording), 'hex');
-	v_consent text := (select consent_text from rushes.environment where id = p_environment);
-	v_session uuid := (select session from rushes.recording where id = p_replaces);
+	v_session uuid := (select session from rushes.recording where id = p_beside);
 	v_copy uuid;
-	v_key uuid;
+	v_key uuid := (select id from rushes.account_key where account = p_account);
 	v_epoch integer;
 	v_verdict text;
 begin
@@ -40,14 +40,16 @@ begin
 		perform rushes.link_create('simulation', p_account, p_environment, simulation.copy_id(p_recording, 'link'), v_code,
 			rushes.rushes_now() + interval '1 day', 1, '{}', null);
 		v_session := simulation.copy_id(p_recording, 'session');
-		perform rushes.session_open(v_code, v_session, '\\x01', null, v_consent, '12 h');
+		perform rushes.session_open(v_code, v_session, '\\x01', null, (select consent_text from rushes.environment where id = p_environment), '12 h');
 	end if;
 	select verdict into v_verdict from rushes.recording_open(p_recording, p_account, v_session, 'video/webm', '192.0.2.1', 'agent', null,
 		null, null, p_replaces, null);
 	if v_verdict <> 'new' then
 		return v_verdict;
 	end if;
-	select id into v_key from rushes.account_key_add(p_account, simulation.copy_id(p_account, 'key'), 'root', '\\x00');
+	if v_key is null then
+		select id into v_key from rushes.account_key_add(p_account, simulation.copy_id(p_account, 'key'), 'root', '\\x00');
+	end if;
 	for i in 0 .. p_segments - 1 loop
 		v_copy := simulation.copy_id(p_recording, 'segment' || i);
 		select epoch into v_epoch from rushes.segment_prepare(p_recording, v_session);
@@ -100,21 +102,20 @@ end $$;
 -- Everything that is due for one recording. Returns what happened, its copies, and when there is more to do.
 create function simulation.work(p_recording uuid, p_fates jsonb, p_main boolean) returns jsonb language plpgsql as $$
 declare
-	v_id uuid;
+	q rushes.job;
 	j rushes.job;
 	v_key text;
 	v_events jsonb := '[]';
 begin
 	loop
-		select q.id into v_id from rushes.job q
-		where q.recording = p_recording and q.kind <> 'delete' and q.state = 'queued' and q.next_attempt_at <= rushes.rushes_now()
-		order by q.rank, q.target limit 1;
+		select * into q from rushes.job x
+		where x.recording = p_recording and x.kind <> 'delete' and x.state = 'queued' and x.next_attempt_at <= rushes.rushes_now()
+		order by x.rank, x.target limit 1;
 		exit when not found;
-		select * into j from rushes.job_claim(v_id, (select kind from rushes.job where id = v_id), 'eu1',
-			case when (select kind from rushes.job where id = v_id) = 'push' then 'storage-pusher/a#1' else 'transcoder/${TRANSCODER}#1' end,
-			'${TRANSCODER}', '30 s');
-		if not found or j.id <> v_id then
-			raise exception 'job % of recording % is due and was not given', v_id, p_recording;
+		select * into j from rushes.job_claim(q.id, q.kind, 'eu1',
+			case when q.kind = 'push' then 'storage-pusher/a#1' else 'transcoder/${TRANSCODER}#1' end, '${TRANSCODER}', '30 s');
+		if not found or j.id <> q.id then
+			raise exception 'job % of recording % is due and was not given', q.id, p_recording;
 		end if;
 		v_key := concat_ws('/', j.kind, j.file_kind, j.target);
 		v_events := v_events || jsonb_build_object('job', j.id, 'key', v_key, 'kind', j.kind, 'file', j.file_kind, 'target', j.target,
@@ -214,12 +215,15 @@ begin
 	return 'retried';
 end $$;
 
--- What is left of recordings whose deletion was decided, or of their personal data.
-create function simulation.left_of(p_recordings uuid[]) returns bigint language sql as $$
-	select (select count(*) from rushes.copy where recording = any (p_recordings) and state <> 'released')
-	     + (select count(*) from rushes.recording_personal where recording = any (p_recordings))
-	     + (select count(*) from rushes.recording_key where recording = any (p_recordings))
-	     + (select count(*) from rushes.recording where id = any (p_recordings) and state <> 'deleted')
+-- How many rows are left of recordings whose deletion was decided, or of their personal data, by recording.
+create function simulation.left_of(p_recordings uuid[]) returns jsonb language sql as $$
+	select coalesce(jsonb_object_agg(id, n), '{}') from (
+		select u.id, (select count(*) from rushes.copy where recording = u.id and state <> 'released')
+			   + (select count(*) from rushes.recording_personal where recording = u.id)
+			   + (select count(*) from rushes.recording_key where recording = u.id)
+			   + (select count(*) from rushes.recording where id = u.id and state <> 'deleted') as n
+		from unnest(p_recordings) u(id)) x
+	where n > 0
 $$;
 `;
 
@@ -241,46 +245,80 @@ function openSession() {
 		waiting?.resolve(lines);
 	});
 	child.stderr.setEncoding("utf8").on("data", (text) => (complaint += text));
-	child.on("close", () => waiting?.reject(new Error(`psql ended: ${complaint}`)));
+	const ended = new Promise((resolve) => child.on("close", resolve));
+	ended.then(() => waiting?.reject(new Error(`psql ended: ${complaint}`)));
 	return {
 		send: (sql) =>
 			new Promise((resolve, reject) => {
 				waiting = { resolve, reject };
 				child.stdin.write(`${sql}\n\\echo --\n`);
 			}),
-		end: () => child.stdin.end(),
+		end() {
+			child.stdin.end();
+			return ended;
+		},
 	};
 }
 
-/** Sets the clock of a session and calls functions of the schema; each call is [name, args...]. Their answers, as text. */
+const times = {};
+/** Sets the clock of a session and calls functions of the schema; each call is [name, args...]. Their answers, as text. Calls of
+ *  one of our own functions that follow each other are one statement. */
 function step(session, at, calls) {
 	const sql = [`set simulation.now = '${new Date(at).toISOString()}';`];
-	for (const [name, ...args] of calls) {
-		const list = args.map((value) => (value?.sql ? value.sql : literal(value))).join(", ");
-		sql.push(`select coalesce(nullif((select x::text from ${name}(${list}) x limit 1), ''), '-');`);
+	for (let i = 0; i < calls.length; ) {
+		const [name] = calls[i];
+		const texts = [];
+		do {
+			const [, ...args] = calls[i++];
+			texts.push(`${name}(${args.map((value) => (value?.sql ? value.sql : literal(value))).join(", ")})`);
+		} while (name.startsWith("simulation.") && calls[i]?.[0] === name);
+		if (name.startsWith("simulation.")) sql.push(`select coalesce(nullif(x::text, ''), '-') from (values ${texts.map((text) => `(${text})`).join(", ")}) as v(x);`);
+		else sql.push(`select coalesce(nullif((select x::text from ${texts[0]} x limit 1), ''), '-');`);
 	}
 	return session.send(sql.join("\n"));
 }
 
+// a setting is a clock that costs nothing to read
+const CLOCK = `alter database rushes set simulation.now = '${START}';`;
+
 /** Starts the servers, the helpers and two sessions. `step(at, calls)` works in the first, `beside(at, calls)` in the other. */
 export async function startSimulationDatabase() {
 	await startDatabase();
-	// a setting is a clock that costs nothing to read
-	await stack.postgres.psql(`alter database rushes set simulation.now = '${START}';
+	await stack.postgres.psql(`${CLOCK}
 		alter system set full_page_writes = off;
+		alter system set autovacuum_naptime = '1min';
 		select pg_reload_conf();
 		create or replace function rushes.rushes_now() returns timestamptz language sql stable parallel safe
 			as $$ select current_setting('simulation.now')::timestamptz $$;`);
-	await stack.postgres.psql(HELPERS);
-	const [first, second] = [openSession(), openSession()];
-	// plans as large tables have them
-	for (const session of [first, second]) await session.send("set synchronous_commit = off; set jit = off; set enable_seqscan = off; set client_min_messages = error;");
+	await stack.postgres.psql(HELPERS + RESTORE_HELPERS);
+	const open = async () => {
+		const sessions = [openSession(), openSession()];
+		// plans as large tables have them
+		for (const session of sessions) await session.send("set synchronous_commit = off; set jit = off; set enable_seqscan = off; set client_min_messages = error; set statement_timeout = '10min';");
+		return sessions;
+	};
+	const admin = (sql) => stack.postgres.psql(sql, { database: "postgres" });
+	let sessions = await open();
+	const close = () => Promise.all(sessions.map((session) => session.end()));
 	return {
-		step: (at, calls) => step(first, at, calls),
-		beside: (at, calls) => step(second, at, calls),
-		send: first.send,
+		step: (at, calls) => step(sessions[0], at, calls),
+		beside: (at, calls) => step(sessions[1], at, calls),
+		send: (sql) => sessions[0].send(sql),
+		/** A copy of the database as it is now, which restore() puts in its place. */
+		async backup() {
+			await close();
+			await admin("drop database if exists rushes_before; create database rushes_before template rushes owner rushes_migrate strategy file_copy");
+			sessions = await open();
+		},
+		/** What the copy answers. */
+		backedUp: (sql) => stack.postgres.psql(sql, { database: "rushes_before" }),
+		async restore() {
+			await close();
+			await admin(`alter database rushes rename to rushes_lost; alter database rushes_before rename to rushes; ${CLOCK} drop database rushes_lost`);
+			sessions = await open();
+		},
 		async stop() {
-			for (const session of [first, second]) session.end();
+			await close();
 			await stack.remove();
 			fs.rmSync(stack.dir, { recursive: true, force: true });
 		},

@@ -11,6 +11,9 @@ const REMOVAL_LIMIT = 5 * DAY;
 const SHORT = 3 * DAY;
 const SLICES = ["ingest", "transcoder", "storage-pusher", "janitor"];
 const NODES = { "node/ingest": INGEST, "node/transcoder": TRANSCODER };
+/** Above this, and this part of all recordings, a rule whose dates moved earlier lately is braked. */
+const BRAKE_FLOOR = 1000;
+const BRAKE_SHARE = 0.05;
 const onGrid = (at) => Math.ceil(at / PERIOD) * PERIOD;
 
 export class Judge {
@@ -24,22 +27,29 @@ export class Judge {
 	/** When the links expire that nobody has removed yet, in order. */
 	links = [];
 	#sweeps = new Map();
+	#checks = new Map();
+	/** When somebody last confirmed a rule. */
+	#confirmed = new Map();
+	/** What a brake has to stop in the next sweep: {rule, wanted}. */
+	#braking = null;
+	#restores = 0;
 	#outages = [];
 	#past = [];
 
-	constructor({ db, agenda, random, begin, end, targets }) {
-		Object.assign(this, { db, agenda, random, begin, now: begin, targets });
+	constructor({ db, agenda, random, begin, end, targets, tell }) {
+		Object.assign(this, { db, agenda, random, begin, now: begin, targets, tell });
 		// one thing is down at a time, and never so soon after another that five days could not do
 		for (let at = begin + random.spread(DAY, 20 * DAY); at < end; ) {
-			const until = at + (random.chance(0.1) ? random.between(5, 9) * DAY : random.spread(2 * HOUR, SHORT));
+			const until = at + (random.chance(0.15) ? random.between(5, 9) * DAY : random.spread(2 * HOUR, SHORT));
 			this.#outages.push({ at, until, what: null, roll: random.next() });
 			at = until + random.spread(3 * DAY, 60 * DAY);
 		}
 	}
 
-	#count(kind, r, text) {
+	count(kind, r, text) {
 		this.counts[kind]++;
 		this.disagreements.push(`${kind}: ${new Date(this.now).toISOString()} recording ${r.id} ${text}`);
+		this.tell(this.disagreements.at(-1));
 	}
 
 	/** What is down now: {what, until}, or null. */
@@ -47,13 +57,27 @@ export class Judge {
 		while (this.#outages[1]?.at <= this.now) this.#past.push(this.#outages.shift());
 		const outage = this.#outages[0];
 		if (!outage || this.now < outage.at || outage.until <= this.now) return null;
-		if (outage.what === null) this.happened.outages++;
-		const things = [...SLICES, ...Object.keys(NODES), "pusher", ...this.targets.keys()];
-		outage.what ??= things[Math.floor(outage.roll * things.length)];
+		if (outage.what === null) {
+			this.happened.outages++;
+			outage.what = this.#anyThing(outage);
+			// who is back sweeps at once, whether something of the model waits for it or not
+			this.#planSweep(onGrid(outage.until), null);
+		}
 		return outage;
 	}
 
-	#isDown = (what) => this.#outage()?.what === what;
+	/** What an outage is of: a sweep, the owner of a spool, what removes at targets, our target, or one of those that clients
+	 *  brought last. */
+	#anyThing({ at, until, roll }) {
+		const theirs = [...this.targets.keys()].slice(1).slice(-20);
+		const owners = [...Object.keys(NODES), "pusher", this.targets.keys().next().value];
+		const kinds = until - at > SHORT ? [owners, owners, theirs, SLICES] : [SLICES, SLICES, owners, theirs];
+		const kind = kinds[Math.floor(roll * kinds.length)];
+		const things = kind.length > 0 ? kind : owners;
+		return things[Math.floor(roll * 1009) % things.length];
+	}
+
+	isDown = (what) => this.#outage()?.what === what;
 
 	/** One step in PostgreSQL; `apply` tells the model what the answers mean before the ledger is looked at. */
 	async step(calls, apply = () => {}) {
@@ -66,53 +90,80 @@ export class Judge {
 		const r = this.recordings.get(recording);
 		if (!r) return;
 		const c = this.copies.get(copy);
-		if (kind === "decided" && this.pauses.get(rule)?.all && r.deletion?.rule !== rule) this.#count("early", r, `decided by ${rule}, which is paused`);
+		// while it is there, or is being removed, it stands for the one that it replaces
+		if (kind === "complete") {
+			r.isComplete = true;
+			if (r.replaces) r.replaces.replacedAt = null;
+		}
+		const pause = this.pauses.get(rule);
+		if (kind === "decided" && (pause?.all || (pause?.place === "recordings" && copy === null)) && r.deletion?.rule !== rule) this.count("early", r, `decided by ${rule}, which is paused`);
 		if (kind === "decided" && copy === null) this.#wholeDecided(r, rule);
 		else if (kind === "decided" && c && c.decidedAt === null) {
 			const expected = due(r, c);
 			if (!expected || expected.at > this.now) {
-				this.#count("early", r, `${c.where} ${c.kind}: decided by ${rule}, expected ${describe(expected)}`);
+				this.count("early", r, `${c.where} ${c.kind}: decided by ${rule}, expected ${describe(expected)}`);
 			}
 			c.decidedAt = this.now;
 		} else if (kind === "gone" && c) {
-			if (c.decidedAt === null) this.#count("early", r, `${c.where} ${c.kind}: gone without a decision`);
+			if (c.decidedAt === null) this.count("early", r, `${c.where} ${c.kind}: gone without a decision`);
 			c.gone = true;
 			this.counts.deletions++;
 		}
 	}
 
+	/** Whether a brake would look at a rule: nobody has just paused or confirmed it. */
+	wouldBrake = (rule) => !this.pauses.has(rule) && !(this.now - this.#confirmed.get(rule) < 25 * HOUR);
+
+	/** A rule wants these recordings since a moment ago: where they are too many, none may go before a person said so. */
+	expectBrake(rule, recordings) {
+		const wanted = recordings.filter((r) => !r.deletion && wholeDue(r)?.rule === rule && wholeDue(r).at <= this.now);
+		if (wanted.length > 1.1 * Math.max(BRAKE_FLOOR, BRAKE_SHARE * this.recordings.size)) this.#braking = { rule, wanted: new Set(wanted) };
+	}
+
 	#wholeDecided(r, rule) {
+		if (this.#braking?.rule === rule && this.#braking.wanted.has(r)) this.count("early", r, `whole: decided by ${rule}, which had to be braked`);
 		if (!r.deletion) {
 			const expected = wholeDue(r);
-			if (!expected || expected.at > this.now) this.#count("early", r, `whole: decided by ${rule}, expected ${describe(expected)}`);
+			if (!expected || expected.at > this.now) this.count("early", r, `whole: decided by ${rule}, expected ${describe(expected)}`);
 			r.deletion = { at: this.now, rule };
 		}
-		const at = onGrid(r.deletion.at + REMOVAL_LIMIT);
 		if (r.deletion.isFollowed) return;
 		r.deletion.isFollowed = true;
-		this.agenda.add(at, () => this.#checkLeft(r));
+		this.#planCheck(onGrid(r.deletion.at + REMOVAL_LIMIT), r);
 		this.plan(r);
 	}
 
-	async #checkLeft(r) {
-		let left;
-		let isAlarmed;
-		await this.step([["simulation.left_of", uuids([r.id])], ["simulation.is_alarmed", r.id]], (lines) => {
-			left = Number(lines[0]);
-			isAlarmed = lines[1] === "true";
-		});
-		if (left === 0) {
-			this.#forget(r);
+	/** Five days after the decision nothing may be left. */
+	#planCheck(at, r) {
+		const list = this.#checks.get(at);
+		if (list) {
+			list.push(r);
 			return;
 		}
-		// an owner that is away for longer than the promise can bear has to be told of
+		this.#checks.set(at, [r]);
+		this.agenda.add(at, async () => {
+			const all = this.#checks.get(at);
+			this.#checks.delete(at);
+			let left;
+			await this.step([["simulation.left_of", uuids(all.map(({ id }) => id))]], ([text]) => (left = JSON.parse(text)));
+			for (const r of all) {
+				if (left[r.id] === undefined) this.forget(r);
+				else await this.#isLeft(r, left[r.id]);
+			}
+		});
+	}
+
+	/** An owner that is away for longer than the promise can bear has to be told of. */
+	async #isLeft(r, rows) {
+		let isAlarmed;
+		await this.step([["simulation.is_alarmed", r.id]], ([text]) => (isAlarmed = text === "true"));
 		const outage = this.#longOutage(r);
 		if (!outage || !isAlarmed) {
-			this.#count("left", r, `${left} rows five days after ${r.deletion.rule}${outage ? ", and no alarm" : ""}`);
+			this.count("left", r, `${rows} rows five days after ${r.deletion.rule} (${this.#lately()})${outage ? ", and no alarm" : ""}`);
 			return;
 		}
 		this.happened.alarms++;
-		this.agenda.add(onGrid(Math.max(outage.until, this.now) + 2 * DAY), () => this.#checkLeft(r));
+		this.#planCheck(onGrid(Math.max(outage.until, this.now) + 2 * DAY), r);
 	}
 
 	/** The outage that explains why a recording is not gone after five days. */
@@ -122,8 +173,14 @@ export class Judge {
 		return all.find(({ at, until, what }) => what !== null && until - at > SHORT && at < this.now && until > r.deletion.at && until + 2 * DAY > this.now);
 	}
 
+	/** What was away lately, for whoever looks at a disagreement. */
+	#lately() {
+		const names = [...this.#past.slice(-3), ...this.#outages.slice(0, 1)].filter(({ at, what }) => what !== null && at <= this.now);
+		return names.map(({ what, at, until }) => `${what} ${new Date(at).toISOString()} to ${new Date(until).toISOString()}`).join(", ");
+	}
+
 	/** Nothing is left of it: neither in the database nor here. */
-	#forget(r) {
+	forget(r) {
 		for (const c of r.copies) this.copies.delete(c.id);
 		this.recordings.delete(r.id);
 		r.account.recordings.delete(r);
@@ -137,7 +194,7 @@ export class Judge {
 		times.add(r.deletion ? r.deletion.at : wholeDue(r)?.at);
 		for (const at of times) {
 			if (at === undefined) continue;
-			if (at > this.now + 1000 && at % MINUTE === 0) this.#planSweep(at - 1000, null);
+			if (at > this.now + 1000 && at % MINUTE === 0 && this.random.chance(0.3)) this.#planSweep(at - 1000, null);
 			this.#planSweep(onGrid(Math.max(at, this.now)), r);
 		}
 	}
@@ -154,10 +211,10 @@ export class Judge {
 	#counted = () => (this.now - this.begin) * 1000;
 
 	#sweepCall() {
-		const slices = SLICES.filter((slice) => !this.#isDown(slice));
-		const nodes = Object.keys(NODES).filter((node) => !this.#isDown(node));
-		const down = [...this.targets.keys()].filter((target) => this.#isDown(target));
-		return ["simulation.sweep", texts(slices), uuids(nodes.map((node) => NODES[node])), !this.#isDown("pusher"), uuids(down), { sql: `${this.#counted()}::bigint` }];
+		const slices = SLICES.filter((slice) => !this.isDown(slice));
+		const nodes = Object.keys(NODES).filter((node) => !this.isDown(node));
+		const down = [...this.targets.keys()].filter((target) => this.isDown(target));
+		return ["simulation.sweep", texts(slices), uuids(nodes.map((node) => NODES[node])), !this.isDown("pusher"), uuids(down), { sql: `${this.#counted()}::bigint` }];
 	}
 
 	async #sweep() {
@@ -170,7 +227,7 @@ export class Judge {
 			happened.concurrent++;
 			const [lines] = await Promise.all([
 				this.db.step(now, [call]),
-				this.db.beside(now, SLICES.filter((slice) => !this.#isDown(slice)).map((slice) => ["rushes.sweep_decide", slice, 500])),
+				this.db.beside(now, SLICES.filter((slice) => !this.isDown(slice)).map((slice) => ["rushes.sweep_decide", slice, 500])),
 			]);
 			this.#swept(lines);
 			await this.step([]);
@@ -186,6 +243,7 @@ export class Judge {
 		if (clock !== "steady") throw new Error(`the gate says that the clock is ${clock}`);
 		for (const { rule, place } of paused) {
 			this.happened.braked++;
+			if (rule === this.#braking?.rule && place === "recordings") this.#braking = null;
 			this.#confirmLater(rule, place, false, this.random.between(1, 30) * HOUR);
 		}
 	}
@@ -198,26 +256,42 @@ export class Judge {
 		const lines = await this.db.step(wrong, [this.#sweepCall(), ["simulation.observe"]]);
 		const { clock } = JSON.parse(lines[0]);
 		const deleted = JSON.parse(lines.at(-1)).filter(({ kind }) => kind !== "hold-set").length;
-		if (clock === "steady" || deleted > 0) this.#count("early", { id: "-" }, `a sweep with the clock at ${new Date(wrong).toISOString()}: ${clock}, ${deleted} entries`);
+		if (clock === "steady" || deleted > 0) this.count("early", { id: "-" }, `a sweep with the clock at ${new Date(wrong).toISOString()}: ${clock}, ${deleted} entries`);
 		await this.step([this.#sweepCall()], (answers) => this.#swept(answers));
 	}
 
 	// Pauses.
 
 	#confirmLater(rule, place, all, wait) {
-		this.pauses.set(rule, { until: this.now + wait, all });
+		const pause = { until: this.now + wait, all, place };
+		this.pauses.set(rule, pause);
 		this.agenda.add(this.now + wait, async () => {
+			if (this.pauses.get(rule) !== pause) return;
 			this.pauses.delete(rule);
+			this.#confirmed.set(rule, this.now);
 			await this.step([["rushes.retention_pause_confirm", "person", rule, place, "it is right"]]);
 		});
 	}
 
 	/** A person pauses a rule everywhere, for up to so long. */
 	async pause(rule, wait) {
-		if (this.pauses.has(rule)) return;
+		if (this.pauses.has(rule) || this.#braking?.rule === rule) return;
 		this.happened.paused++;
 		await this.step([["rushes.retention_pause_set", "person", rule, "*", "let us look at it"]]);
 		this.#confirmLater(rule, "*", true, wait);
+	}
+
+	/** A restored database has the pauses and links that it had. */
+	restored(pauses, links) {
+		this.#restores++;
+		this.#braking = null;
+		this.links = links;
+		this.pauses.clear();
+		this.#confirmed.clear();
+		for (const { rule, place, confirmed } of pauses) {
+			if (confirmed !== null) this.#confirmed.set(rule, Math.max(confirmed, this.#confirmed.get(rule) ?? confirmed));
+			else this.#confirmLater(rule, place, place === "*", this.random.between(1, 30) * HOUR);
+		}
 	}
 
 	// Links, unknown and lost files.
@@ -230,7 +304,7 @@ export class Judge {
 			this.links.splice(0, gone);
 			this.happened.links += gone;
 			const excess = Number(text) - this.links.length;
-			if (excess !== 0) this.#count(excess > 0 ? "late" : "early", { id: "-" }, `${text} links are left, expected ${this.links.length}`);
+			if (excess !== 0) this.count(excess > 0 ? "late" : "early", { id: "-" }, `${text} links are left, expected ${this.links.length}`);
 		});
 	}
 
@@ -238,10 +312,13 @@ export class Judge {
 	async unknown(name) {
 		this.happened.unknown++;
 		const first = this.now;
+		const restores = this.#restores;
 		for (const wait of [0, 3 * HOUR, 6 * HOUR - 1000, 6 * HOUR]) {
 			this.agenda.add(first + wait, () =>
+				// a restored database has forgotten it, and counts anew
+				restores === this.#restores &&
 				this.step([["rushes.unknown_file_seen", INGEST, name], ...(wait === 6 * HOUR ? [["rushes.unknown_file_gone", INGEST, name]] : [])], ([text]) => {
-					if ((text === "true") !== (wait === 6 * HOUR)) this.#count(text === "true" ? "early" : "late", { id: name }, `unknown file after ${wait / HOUR} h`);
+					if ((text === "true") !== (wait === 6 * HOUR)) this.count(text === "true" ? "early" : "late", { id: name }, `unknown file after ${wait / HOUR} h`);
 				}),
 			);
 		}
@@ -291,7 +368,7 @@ export class Judge {
 		else if (pause) this.#planSweep(onGrid(pause.until + 1), r);
 		else if (!subject.isLate) {
 			subject.isLate = true;
-			this.#count("late", r, text);
+			this.count("late", r, text);
 		}
 	}
 
@@ -303,19 +380,19 @@ export class Judge {
 		const rows = JSON.parse(copies);
 		const people = JSON.parse(personal);
 		for (const c of this.copies.values()) {
-			if (!c.gone && !c.recording.deletion && !rows[c.id]) this.#count("early", c.recording, `${c.where} ${c.kind}: its row vanished`);
-			if (c.gone && rows[c.id]) this.#count("left", c.recording, `${c.where} ${c.kind}: its row stays`);
+			if (!c.gone && !c.recording.deletion && !rows[c.id]) this.count("early", c.recording, `${c.where} ${c.kind}: its row vanished`);
+			if (c.gone && rows[c.id]) this.count("left", c.recording, `${c.where} ${c.kind}: its row stays`);
 		}
 		for (const [id, state] of Object.entries(rows)) {
 			if ((state === "present" || state === "released") && !this.copies.has(id)) throw new Error(`copy ${id} is ${state} and unknown to the model`);
 		}
-		for (const id of Object.keys(people)) if (!this.recordings.has(id)) this.#count("left", { id }, "personal metadata of a removed recording");
+		for (const id of Object.keys(people)) if (!this.recordings.has(id)) this.count("left", { id }, "personal metadata of a removed recording");
 		for (const r of this.recordings.values()) {
 			const holds = r.copies.some((c) => !c.gone && c.where !== "client");
-			if (holds && !r.deletion && !people[r.id]) this.#count("early", r, "personal metadata went before the last copy");
+			if (holds && !r.deletion && !people[r.id]) this.count("early", r, "personal metadata went before the last copy");
 			const last = Math.max(...r.copies.map((c) => c.decidedAt ?? 0));
 			const isBusy = r.savedAt === null || r.copying || r.converting || [...r.pushes.values()].some((push) => push.state === "unfinished");
-			if (!holds && !isBusy && this.now > last + REMOVAL_LIMIT && people[r.id]) this.#count("left", r, "personal metadata of what we no longer hold");
+			if (!holds && !isBusy && this.now > last + REMOVAL_LIMIT && people[r.id]) this.count("left", r, "personal metadata of what we no longer hold");
 		}
 	}
 }
