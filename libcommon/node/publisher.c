@@ -57,7 +57,9 @@ static int hold(struct publisher *p, struct duty *d, struct error *e)
 		return 0;
 	d->is_held = false;
 	int r = lease_take(p->db, d->lease, p->holder, PUBLISHER_LEASE_MS, &d->is_held, e);
-	d->ask_us = clock_monotonic_us() + LEASE_EXTEND_US;
+	/* who could not be asked is asked again with the next turn */
+	if (r == 0)
+		d->ask_us = clock_monotonic_us() + LEASE_EXTEND_US;
 	return r;
 }
 

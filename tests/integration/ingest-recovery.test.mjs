@@ -255,6 +255,7 @@ describe("ingest when its disk or its servers fail", () => {
 			await Promise.all([ackTo(ending.connection, bytes.length), idle.opened]);
 			const servers = ["postgres", "nats", "redis"];
 			for (const server of servers) stack.pause(server);
+			const linesBefore = stack.log("ingest").length;
 			try {
 				// asked of a database that has been silent for no time yet
 				idle.send({ type: "start", take: randomUUID(), mime: "video/webm" });
@@ -282,6 +283,7 @@ describe("ingest when its disk or its servers fail", () => {
 				back.connection.sendBytes(20_000, bytes.subarray(20_000));
 				await ackTo(back.connection, bytes.length);
 				running.connection = back.connection;
+				assert.deepEqual(stack.log("ingest").slice(linesBefore).filter(({ message }) => /goes on/.test(message)), []);
 			} finally {
 				for (const server of servers) stack.resume(server);
 			}
