@@ -71,7 +71,7 @@ end $$;
 create function rushes.day_begins(p_day timestamp, p_zone text) returns timestamptz
 	language sql stable parallel safe
 	as $$
-	-- no change within a day: there is one midnight. Written so that PostgreSQL puts it into the statement that asks.
+	-- no change within a day: there is one midnight. Written so that PostgreSQL puts it into the function that asks.
 	select case when (p_day at time zone p_zone - interval '24 h') at time zone p_zone = p_day - interval '1 day'
 			 and (p_day at time zone p_zone + interval '24 h') at time zone p_zone = p_day + interval '1 day'
 		    then p_day at time zone p_zone
@@ -80,8 +80,12 @@ $$;
 
 -- "28 days at midnight": the starting day is day 1; ends at the midnight that closes day 28, in the installation's zone.
 create function rushes.midnight_after_28_days(p_start timestamptz, p_zone text) returns timestamptz
-	language sql stable parallel safe
-	as $$ select rushes.day_begins(date_trunc('day', p_start at time zone p_zone) + interval '28 days', p_zone) $$;
+	-- not SQL: put into a statement it would stand there many times, and each start of the statement would pay for all
+	language plpgsql stable parallel safe
+	as $$
+begin
+	return rushes.day_begins(date_trunc('day', p_start at time zone p_zone) + interval '28 days', p_zone);
+end $$;
 
 create function rushes.midnight_after_28_days(p_start timestamptz) returns timestamptz
 	language sql stable

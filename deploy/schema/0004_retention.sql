@@ -109,12 +109,13 @@ create view rushes.delivery as
 
 -- The first local midnight at which something is at least so many days old.
 create function rushes.lifecycle_due(p_start timestamptz, p_days integer, p_zone text) returns timestamptz
-	language sql stable
+	language plpgsql stable
 	as $$
+begin
 	-- the midnight at or after: the day of the last microsecond before the next one
-	select rushes.day_begins(date_trunc('day', (p_start at time zone p_zone) + make_interval(days => p_days)
-					    + interval '1 day' - interval '1 microsecond'), p_zone)
-$$;
+	return rushes.day_begins(date_trunc('day', (p_start at time zone p_zone) + make_interval(days => p_days)
+					    + interval '1 day' - interval '1 microsecond'), p_zone);
+end $$;
 
 -- What takes each copy of these recordings by itself and when, by the facts: the earliest rule of those that apply; nulls for
 -- a copy that nothing takes, that a hold keeps or that an unfinished job needs. One row for each copy that is present or

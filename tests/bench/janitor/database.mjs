@@ -118,10 +118,10 @@ export class Database {
 		end $$`);
 		await this.sql("set synchronous_commit = off; set jit = off; call bench.take_all()");
 		const fill = async (lane) => {
-			for (const [table, insert] of lane) {
+			for (const [table, ...inserts] of lane) {
 				const begin = Date.now();
 				await this.sql(`set session_replication_role = replica; set maintenance_work_mem = '1GB'; set max_parallel_maintenance_workers = 1;
-					call bench.load('rushes.${table}', $load$${insert}$load$)`);
+					call bench.load('rushes.${table}', array[${inserts.map((insert) => `$load$${insert}$load$`).join(", ")}])`);
 				console.log(`load ${label(this.rows)} ${table}: ${Math.round((Date.now() - begin) / 1000)} s`);
 			}
 		};

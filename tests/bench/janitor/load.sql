@@ -78,11 +78,11 @@ create function bench.part(p_digits text, p_kind integer) returns uuid language 
 	as $$ select (left(p_digits, 13) || lpad(to_hex(p_kind), 3, '0') || right(p_digits, 16))::uuid $$;
 
 -- Loads one table as quickly as PostgreSQL can: its other indexes are made at the end.
-create procedure bench.load(p_table text, p_insert text) language plpgsql as $$
+create procedure bench.load(p_table text, p_inserts text[]) language plpgsql as $$
 declare
+	v_insert text;
 	v_index record;
 	v_later text[] := '{}';
-	v_from bigint;
 	v_rows bigint := (select rows from bench.size);
 begin
 	for v_index in
@@ -93,8 +93,10 @@ begin
 		v_later := v_later || replace(v_index.definition, ' ON ONLY ', ' ON ');
 		execute 'drop index ' || v_index.name;
 	end loop;
-	for v_from in select g from generate_series(1, v_rows, 250000) g loop
-		execute p_insert using v_from, least(v_from + 249999, v_rows);
+	foreach v_insert in array p_inserts loop
+		for v_from in 1 .. v_rows by 250000 loop
+			execute v_insert using v_from, least(v_from + 249999, v_rows);
+		end loop;
 	end loop;
 	for i in 1 .. cardinality(v_later) loop
 		execute v_later[i];

@@ -102,9 +102,9 @@ const event = `
 	from ${TAKES} t cross join (values ('opened'), ('saved'), ('processed'), ('closed')) k(type)
 	where t.state = 'closed' and t.at > now() - interval '39 days'`;
 
-/** Tables in two lanes that load beside each other; recording comes before both. */
+/** Tables, each with what fills it, in two lanes that load beside each other; recording comes before both. */
 export const FIRST = [["recording", recording]];
 export const LANES = [
-	[["segment", segment], ["copy", copy], ["copy", spool], ["job", job], ["ledger", ledger]],
+	[["segment", segment], ["copy", copy, spool], ["job", job], ["ledger", ledger]],
 	[["file", file], ["push", push], ["recording_personal", personal], ["recording_key", key], ["job_done", done], ["event", event]],
 ];
