@@ -18,6 +18,7 @@ max_wal_senders = 0
 autovacuum = off
 full_page_writes = off
 checkpoint_timeout = 1h
+max_wal_size = 2GB
 `;
 const SETTINGS = `
 shared_buffers = 2GB
