@@ -154,8 +154,8 @@ bench-build: $(BENCH_BIN) ## build the load program and the floor of the benchma
 bench-ingest: ## cost of receiving beside nginx, @tus/server and the floor; BENCH="OPTIONS", BENCH=--help
 	@scripts/bench ingest $(BENCH)
 
-bench-janitor: all ## cost of deletion in tables of SMALL=1000000 and ROWS=10000000 recordings, CONNECTIONS=2; 50 GB of disk
-	@SMALL=$(SMALL) ROWS=$(ROWS) CONNECTIONS=$(CONNECTIONS) node tests/bench/janitor.mjs
+bench-janitor: all ## cost of deletion in tables of SMALL=1000000 and ROWS=10000000 recordings, STEP=load|measure|remove; 40 GB of disk
+	@SMALL=$(SMALL) ROWS=$(ROWS) CONNECTIONS=$(CONNECTIONS) node tests/bench/janitor.mjs $(STEP)
 
 bench-soak: ## memory of ingest under a mixed load, 10 minutes; BENCH="--minutes N"
 	@scripts/bench soak $(BENCH)

@@ -800,7 +800,7 @@ end $$;
 create function rushes.deletion_overdue(p_age interval)
 	returns table (recording uuid, copy uuid, place text, reason text, deleting_at timestamptz)
 	language sql stable security definer
-	set search_path = rushes, pg_temp
+	set search_path = rushes, pg_temp set enable_seqscan = off set jit = off
 	as $$
 	select r.id, c.id, rushes.copy_place(c),
 	       coalesce((select j.last_error from rushes.job j where j.copy = c.id limit 1),
