@@ -16,17 +16,13 @@ grant execute on function
 	rushes.job_claim(uuid, text, text, text, uuid, interval, boolean, boolean), rushes.job_beat(text, uuid[], integer[], interval),
 	rushes.job_hand_back(uuid, integer, text), rushes.job_failed(uuid, integer, text, text, boolean),
 	rushes.job_expire_leases(text, integer), rushes.job_release_dead(text, text), rushes.job_watch_nodes(text),
-	rushes.job_publish_due(text, interval, integer), rushes.job_context(uuid, integer)
+	rushes.job_publish_due(text, interval, integer)
 	to rushes_transcoder, rushes_pusher;
 
 grant execute on function
-	rushes.node_beat(uuid, text, text, text, bigint, bigint, boolean), rushes.copies_going(uuid, integer),
-	rushes.copy_gone(uuid, text, jsonb), rushes.copy_lost(uuid, uuid), rushes.spool_file_fate(uuid, uuid, uuid),
-	rushes.unknown_file_seen(uuid, text), rushes.unknown_file_gone(uuid, text), rushes.copies_on_node(uuid, uuid, integer),
+	rushes.copies_going(uuid, integer), rushes.copy_gone(uuid, text, jsonb), rushes.copy_lost(uuid, uuid),
 	rushes.serve_check(uuid, uuid, text, uuid, integer), rushes.recording_key_get(uuid)
 	to rushes_ingest, rushes_transcoder;
-
-grant execute on function rushes.sweep_decide(text, integer) to rushes_ingest, rushes_transcoder, rushes_pusher, rushes_janitor;
 
 grant execute on function
 	rushes.recording_open(uuid, uuid, uuid, text, text, text, jsonb, text, text, uuid, text),
@@ -39,17 +35,6 @@ grant execute on function
 	rushes.account_key_get(uuid), rushes.account_key_add(uuid, uuid, text, bytea),
 	rushes.recording_delete(uuid, text, text, text)
 	to rushes_ingest;
-
-grant execute on function
-	rushes.file_copy_begin(uuid, integer, uuid, text, uuid, text),
-	rushes.copy_job_done(uuid, integer, uuid, bigint, bytea, jsonb), rushes.convert_job_done(uuid, integer, jsonb),
-	rushes.converts_waiting(uuid)
-	to rushes_transcoder;
-
-grant execute on function
-	rushes.push_begin(uuid, integer, uuid, text, text), rushes.push_set_upload(uuid, integer, uuid, text),
-	rushes.push_job_done(uuid, integer, uuid, jsonb, boolean), rushes.delete_job_done(uuid, integer, jsonb)
-	to rushes_pusher;
 
 grant execute on function
 	rushes.personal_sweep(integer), rushes.deletion_overdue(interval), rushes.partitions_maintain(integer, integer)

@@ -330,5 +330,5 @@ grant execute on function rushes.recording_explain(uuid, uuid) to rushes_linkgen
 grant execute on function
 	rushes.account_keys_sweep(integer), rushes.rules_change_work(integer), rushes.zones_watch(), rushes.retention_paused()
 	to rushes_janitor;
-grant execute on function rushes.sweep_brakes(text), rushes.retention_pause_set(text, text, text, text)
+grant execute on function rushes.retention_pause_set(text, text, text, text)
 	to rushes_ingest, rushes_transcoder, rushes_pusher, rushes_janitor;

@@ -1,4 +1,4 @@
--- Spools that are gone for good, and files on spools whose rows are lost.
+-- Spools: their beats and their files, those that are gone for good, and files whose rows are lost.
 
 create function rushes.lost_row_seen(p_node uuid, p_copy uuid, p_account uuid, p_recording uuid, p_bytes bigint, p_walk bigint)
 	returns void
@@ -206,6 +206,118 @@ begin
 	return (select count(*) from rushes.copy where node = p_node);
 end $$;
 
+-- What PostgreSQL knows of a file on a spool, by the copy that its header names: `known`, `gone` (by the ledger, or its
+-- recording is deleted), `lost-row` (neither tables nor ledger know a copy that a sealed header names).
+create function rushes.file_fate(p_node uuid, p_copy uuid, p_recording uuid) returns text
+	language sql stable
+	as $$
+	select case
+		when exists (select from rushes.copy c where c.id = p_copy and c.node = p_node) then 'known'
+		when exists (select from rushes.ledger l where l.copy = p_copy and l.kind = 'gone') then 'gone'
+		when exists (select from rushes.recording r where r.id = p_recording and r.state = 'deleted') then 'gone'
+		when exists (select from rushes.lost_row w where w.node = p_node and w.copy = p_copy and w.discarded_at is not null)
+			then 'gone'
+		-- decided, but its rows were lost when the database was restored: nobody else can end it
+		when not exists (select from rushes.recording r where r.id = p_recording)
+		 and exists (select from rushes.ledger l
+			     where l.recording = p_recording and l.kind = 'decided' and l.copy is null and l.place is null) then 'gone'
+		else 'lost-row' end
+$$;
+
+create function rushes.spool_file_fate(p_node uuid, p_copy uuid, p_recording uuid) returns text
+	language sql stable security definer
+	set search_path = rushes, pg_temp
+	as $$ select rushes.file_fate(p_node, p_copy, p_recording) $$;
+
+-- A spool file without a sealed header: remembered at the first answer that nobody knows it; true when its 6 hours are over.
+create function rushes.unknown_file_seen(p_node uuid, p_name text) returns boolean
+	language sql security definer
+	set search_path = rushes, pg_temp
+	as $$
+	insert into rushes.unknown_file as u (node, name) values (p_node, p_name)
+	on conflict (node, name) do update set name = excluded.name
+	returning u.first_answer_at <= rushes.rushes_now() - interval '6 hours' and not rushes.is_paused('unknown', 'node/' || p_node)
+$$;
+
+-- It was removed. It was nobody's, so its entry names no account.
+create function rushes.unknown_file_gone(p_node uuid, p_name text) returns void
+	language plpgsql security definer
+	set search_path = rushes, pg_temp
+	as $$
+declare
+	v_since timestamptz;
+begin
+	delete from rushes.unknown_file where node = p_node and name = p_name returning first_answer_at into v_since;
+	if found then
+		perform rushes.add_ledger('gone', '00000000-0000-0000-0000-000000000000', null, null, 'unknown', 'node/' || p_node,
+			jsonb_build_object('name', p_name, 'unknown_since', v_since));
+	end if;
+end $$;
+
+-- The copies that rows place on a node: for the start-up scan and for `incoming` ones that nobody works on.
+create function rushes.copies_on_node(p_node uuid, p_after uuid, p_limit integer)
+	returns table (copy uuid, recording uuid, segment integer, kind text, state text, location text, temporary text,
+		       job uuid, attempt integer, is_worked_on boolean)
+	language sql stable security definer
+	set search_path = rushes, pg_temp
+	as $$
+	select c.id, c.recording, c.segment, c.kind, c.state, c.location, c.temporary, c.job, c.attempt,
+	       exists (select from rushes.job j where j.id = c.job and j.attempt = c.attempt and j.state = 'running')
+	from rushes.copy c
+	where c.node = p_node and c.id > coalesce(p_after, '00000000-0000-0000-0000-000000000000')
+	order by c.id limit p_limit
+$$;
+
+-- Refuses what would lie on a spool that is retired.
+create function rushes.require_node(p_node uuid) returns void
+	language plpgsql
+	as $$
+begin
+	if (select state from rushes.node where id = p_node) = 'retired' then
+		perform rushes.refuse('RU003', format('spool %s is retired', p_node));
+	end if;
+end $$;
+
+-- A spool beats: registers at first, then says that it lives and how much room it has.
+create function rushes.node_beat(p_node uuid, p_region text, p_service text, p_peer_url text, p_capacity bigint,
+				 p_free bigint, p_read_only boolean) returns text
+	language plpgsql security definer
+	set search_path = rushes, pg_temp
+	as $$
+declare
+	v_state text;
+	v_silent boolean;
+begin
+	select n.beat_at < rushes.rushes_now() - rushes.node_silence(), n.state into v_silent, v_state
+	from rushes.node n where n.id = p_node;
+	-- somebody attested that its disk is destroyed: it does not come back
+	if v_state = 'retired' then
+		return v_state;
+	end if;
+	insert into rushes.node as n (id, region, service, peer_url, capacity_bytes, free_bytes)
+	values (p_node, p_region, p_service, p_peer_url, p_capacity, p_free)
+	on conflict (id) do update
+	set peer_url = excluded.peer_url, capacity_bytes = excluded.capacity_bytes, free_bytes = excluded.free_bytes,
+	    beat_at = rushes.rushes_now(),
+	    state = case when n.state in ('retiring', 'retired') then n.state
+			 when p_read_only then 'read-only' else 'active' end
+	where n.region = excluded.region and n.service = excluded.service
+	returning n.state into v_state;
+	if v_state is null then
+		perform rushes.refuse('RU003', format('node %s is registered for another region or service', p_node));
+	end if;
+	if v_silent then
+		-- the reconnect window counts from the return of the node that holds the bytes
+		update rushes.recording r set last_byte_at = rushes.rushes_now()
+		where r.state = 'open' and exists (select from rushes.segment s where s.recording = r.id and s.node = p_node);
+	end if;
+	return v_state;
+end $$;
+
+grant execute on function
+	rushes.node_beat(uuid, text, text, text, bigint, bigint, boolean), rushes.spool_file_fate(uuid, uuid, uuid),
+	rushes.unknown_file_seen(uuid, text), rushes.unknown_file_gone(uuid, text), rushes.copies_on_node(uuid, uuid, integer)
+	to rushes_ingest, rushes_transcoder;
 grant execute on function
 	rushes.lost_row_seen(uuid, uuid, uuid, uuid, bigint, bigint), rushes.lost_rows_settle(uuid, bigint),
 	rushes.stray_gone(uuid, uuid, uuid, uuid)
