@@ -1,4 +1,4 @@
--- The way of a recording: opened and received on ingest, copied and converted on a transcoder, pushed to targets. Each
+-- The way of a recording until it is saved, its keys, and who may read its copies; 0014_work.sql has the rest of the way. Each
 -- function is one step and one transaction.
 
 -- Whether a session may (still) record: '' or the reason why not. A positive answer of a healthy database.
