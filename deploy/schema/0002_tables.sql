@@ -384,6 +384,7 @@ create table rushes.job (
 ) with (fillfactor = 70, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 5000,
 	autovacuum_vacuum_cost_delay = 0);
 create index job_due on rushes.job (kind, account, next_attempt_at) where state = 'queued';
+create index job_publish on rushes.job (kind, next_attempt_at, rank) where state = 'queued';
 create index job_running on rushes.job (id) where state = 'running';
 create index job_waiting on rushes.job (id) where state = 'waiting-for-node';
 create index job_recording on rushes.job (recording);

@@ -462,20 +462,26 @@ end $$;
 -- Due jobs that are to be published (again): never published since they became due, or p_again ago. Raises the publication.
 create function rushes.job_publish_due(p_kind text, p_again interval, p_limit integer)
 	returns table (job uuid, region text, node uuid, attempt integer, publication integer, trace text)
-	language sql security definer
-	set search_path = rushes, pg_temp
+	language plpgsql security definer
+	set search_path = rushes, pg_temp set plan_cache_mode = force_generic_plan set enable_seqscan = off set jit = off
 	as $$
-	update rushes.job j
-	set publication = j.publication + 1, published_at = rushes.rushes_now()
-	where j.id in (
+#variable_conflict use_column
+declare
+	-- in the order of the index job_publish, however many wait
+	v_ids uuid[] := array(
 		select q.id from rushes.job q
 		where q.kind = p_kind and q.state = 'queued' and q.next_attempt_at <= rushes.rushes_now()
 		  and (q.published_at is null or q.published_at < q.next_attempt_at
 		       or q.published_at < rushes.rushes_now() - p_again)
 		order by q.next_attempt_at, q.rank limit p_limit
-		for update skip locked)
-	returning j.id, j.region, j.node, j.attempt, j.publication, j.trace
-$$;
+		for update skip locked);
+begin
+	return query
+	update rushes.job j
+	set publication = j.publication + 1, published_at = rushes.rushes_now()
+	where j.id = any (v_ids)
+	returning j.id, j.region, j.node, j.attempt, j.publication, j.trace;
+end $$;
 
 -- A person sends a failed or waiting job on its way again: a fresh schedule of 13 attempts. Works on living jobs and on
 -- finished ones that failed, whose recording is not going.
