@@ -59,7 +59,8 @@ exception when others then
 	return sqlstate;
 end $$;
 
-create function simulation.ms(p timestamptz) returns bigint language sql immutable as $$ select round(extract(epoch from p) * 1000)::bigint $$;
+create function simulation.ms(p timestamptz) returns bigint language sql immutable
+	as $$ select case when p < 'infinity' then round(extract(epoch from p) * 1000)::bigint end $$;
 
 -- What the database knows of one recording.
 create function simulation.facts(r rushes.recording) returns jsonb language sql stable as $$
@@ -158,7 +159,7 @@ export class Disaster {
 		for (const r of [...judge.recordings.values()]) {
 			const facts = known.get(r.id);
 			if (facts) this.#recording(r, facts);
-			else if (r.deletion) r.isComplete = true;
+			else if (r.deletion) await this.#removed(r);
 			else await this.#vanished(r);
 		}
 		for (const r of judge.recordings.values()) r.replacedAt = null;
@@ -244,10 +245,25 @@ export class Disaster {
 		}
 	}
 
+	/** Its row is a tombstone, or it began after the moment that was restored: then spools learn from the ledger that its files
+	 *  go, and an object at a target is a finding. */
+	async #removed(r) {
+		for (const c of r.copies.filter(({ gone }) => !gone)) {
+			if (c.target === null) {
+				const fate = await this.#fate(r, c);
+				if (fate !== "gone") this.judge.count("left", r, `${c.where} ${c.kind}: the file of a removed recording is ${fate} after a restore`);
+			}
+			c.gone = true;
+		}
+		r.isComplete = true;
+	}
+
+	#fate = (r, c) => this.#send(["rushes.file_fate", c.where === "ingest" ? INGEST : TRANSCODER, c.id, r.id]);
+
 	/** It began after the moment that was restored: nobody knows of it, and its files stay on their spools. */
 	async #vanished(r) {
 		for (const c of r.copies.filter(({ gone, where, decidedAt }) => !gone && decidedAt === null && (where === "ingest" || where === "work"))) {
-			const fate = await this.#send(["rushes.file_fate", c.where === "ingest" ? INGEST : TRANSCODER, c.id, r.id]);
+			const fate = await this.#fate(r, c);
 			if (fate !== "lost-row") this.judge.count("early", r, `${c.where} ${c.kind}: the file of a lost row is ${fate}`);
 		}
 		this.counts.undone++;
